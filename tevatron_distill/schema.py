@@ -1,0 +1,110 @@
+"""The nouns of the package: passages, candidates, a teacher's verdict, runs and judgements. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Permutation: TypeAlias = tuple[int, ...]
+"""0-based positions in a group, best first."""
+
+Run: TypeAlias = dict[str, dict[str, float]]
+"""``{query_id: {docid: score}}``; a higher score is a better passage."""
+
+Qrels: TypeAlias = dict[str, dict[str, int]]
+"""``{query_id: {docid: grade}}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A unit of text that is ranked."""
+
+    docid: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """One query's first-stage list, best first, with the first stage's scores."""
+
+    query_id: str
+    query: str
+    passages: tuple[Passage, ...]
+    scores: tuple[float, ...]
+
+    def top(self, depth: int) -> Candidates:
+        """The first ``depth`` candidates."""
+        return Candidates(self.query_id, self.query, self.passages[:depth], self.scores[:depth])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one query trains on: passages in first-stage order and a verdict on them.
+
+    Attributes:
+        query_id: name of the query.
+        query: its text.
+        passages: ``G`` passages in first-stage order.
+        permutation: positions ``0..G-1``, best first.
+        num_ranked: how many leading places of the permutation are the verdict; the places behind are tied.
+        scores: teacher's scores aligned with ``passages``, higher is better, where the teacher has them.
+        preferences: triples ``(i, j, p)``: the teacher prefers passage ``i`` to ``j`` with probability ``p``
+            (both orders of asking averaged); each unordered pair at most once.
+        judgements: relevance grades aligned with ``passages``, where the verdict is a judgement.
+        teacher: who gave the verdict (name, sort, model, prompt).
+    """
+
+    query_id: str
+    query: str
+    passages: tuple[Passage, ...]
+    permutation: Permutation
+    num_ranked: int
+    scores: tuple[float, ...] | None = None
+    preferences: tuple[tuple[int, int, float], ...] | None = None
+    judgements: tuple[float, ...] | None = None
+    teacher: Mapping[str, object] | None = None
+
+    def ranks(self) -> tuple[int, ...]:
+        """1-based rank of each passage; the passages behind ``num_ranked`` share the rank ``num_ranked + 1``.
+
+        >>> passages = tuple(Passage(d, d) for d in "abc")
+        >>> Group("q", "?", passages, permutation=(2, 0, 1), num_ranked=1).ranks()
+        (2, 2, 1)
+        """
+        ranks = [0] * len(self.passages)
+        for place, position in enumerate(self.permutation):
+            ranks[position] = min(place, self.num_ranked) + 1
+        return tuple(ranks)
+
+    def select(self, positions: Sequence[int]) -> Group:
+        """The sub-group of these positions, in the order given; the verdict is restricted to it.
+
+        >>> passages = tuple(Passage(d, d) for d in "abcd")
+        >>> drawn = Group("q", "?", passages, permutation=(3, 1, 0, 2), num_ranked=4).select([1, 3])
+        >>> [passage.docid for passage in drawn.passages], drawn.permutation
+        (['b', 'd'], (1, 0))
+        """
+        place_of = {position: place for place, position in enumerate(positions)}
+        kept = [position for position in self.permutation if position in place_of]
+        ranked = set(self.permutation[: self.num_ranked])
+        return Group(
+            query_id=self.query_id,
+            query=self.query,
+            passages=tuple(self.passages[position] for position in positions),
+            permutation=tuple(place_of[position] for position in kept),
+            num_ranked=sum(position in ranked for position in kept),
+            scores=None if self.scores is None else tuple(self.scores[position] for position in positions),
+            preferences=None
+            if self.preferences is None
+            else tuple(
+                (place_of[i], place_of[j], p) for i, j, p in self.preferences if i in place_of and j in place_of
+            ),
+            judgements=None if self.judgements is None else tuple(self.judgements[position] for position in positions),
+            teacher=self.teacher,
+        )
+
+
+class InputError(ValueError):
+    """Input that breaks a rule; the message says place, rule, what came, and what to do."""
