@@ -26,6 +26,9 @@ ALIASES: dict[str, str] = {
     "model_name": "model_name_or_path",
     "save_path": "output_dir",
     "max_length": "rerank_max_len",
+    # transformers 5 removed or renamed these
+    "evaluation_strategy": "eval_strategy",
+    "warmup_ratio": "warmup_steps",  # a number below 1 is a share of all steps
 }
 
 
@@ -50,10 +53,14 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
     if len(words) == 1 and words[0].endswith((".json", ".yaml", ".yml")):
         return _parse_file(parser, Path(words[0]), known)
     words = [_canonical_flag(word, known) for word in words]
-    namespace_and_rest = parser.parse_args_into_dataclasses(
-        words, return_remaining_strings=True, look_for_args_file=False
-    )
-    *parsed, rest = namespace_and_rest
+    try:
+        *parsed, rest = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+    except InputError:
+        raise
+    except ValueError as error:  # how TrainingArguments refuses a combination of flags
+        raise InputError(f"{parser.prog}: {error}") from error
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return tuple(parsed)

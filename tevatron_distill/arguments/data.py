@@ -1,0 +1,78 @@
+"""Flags for the rows that are read: shared by training and reranking, and those of training alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tevatron_distill.arguments import check_choice
+from tevatron_distill.schema import InputError
+
+GROUP_SAMPLINGS = ("auto", "uniform", "top", "one_positive")
+LABELS = ("auto", "reciprocal", "linear", "scores", "judgements", "preferences")
+
+
+@dataclass
+class DatasetArguments:
+    """Where the rows come from; names and meaning as in Tevatron."""
+
+    dataset_name: str = field(
+        default="json", metadata={"help": "`json` for a local file, or the name of a dataset for `datasets`"}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "configuration of a named dataset"})
+    dataset_path: str | None = field(default=None, metadata={"help": "local file of rows; its dialect is recognised"})
+    dataset_split: str = field(default="train", metadata={"help": "split of a named dataset"})
+    dataset_cache_dir: str | None = field(default=None, metadata={"help": "where `datasets` keeps what it downloads"})
+    dataset_number_of_shards: int = field(default=1, metadata={"help": "cut the queries into this many shards"})
+    dataset_shard_index: int = field(default=0, metadata={"help": "the shard to work on, counted from 0"})
+
+    def __post_init__(self) -> None:
+        if self.dataset_path is None and self.dataset_name == "json":
+            raise InputError("--dataset_path must name a file (or --dataset_name a dataset); got neither")
+        if not 0 <= self.dataset_shard_index < self.dataset_number_of_shards:
+            raise InputError(
+                f"--dataset_shard_index must lie in 0..{self.dataset_number_of_shards - 1}; "
+                f"got {self.dataset_shard_index}"
+            )
+
+
+@dataclass
+class TrainDataArguments(DatasetArguments):
+    """How groups are drawn from a teacher's verdicts and turned into labels."""
+
+    permutation_path: str | None = field(
+        default=None, metadata={"help": "InstructDistill's list of permutations for the rows of --dataset_path"}
+    )
+    teacher_run_path: str | None = field(
+        default=None, metadata={"help": "a teacher's run whose order is the verdict on the candidates read"}
+    )
+    train_group_size: int = field(default=8, metadata={"help": "passages drawn for a query in one step"})
+    group_sampling: str = field(
+        default="auto",
+        metadata={
+            "choices": list(GROUP_SAMPLINGS),
+            "help": "`uniform` draws over the whole permutation, `top` takes its head, `one_positive` is Tevatron's "
+            "one relevant passage and negatives; `auto`: one_positive for judged rows, else uniform",
+        },
+    )
+    positive_passage_no_shuffle: bool = field(default=False, metadata={"help": "always take the first positive"})
+    negative_passage_no_shuffle: bool = field(default=False, metadata={"help": "always take the first negatives"})
+    labels: str = field(
+        default="auto",
+        metadata={
+            "choices": list(LABELS),
+            "help": "what the loss learns from; `auto` is the loss's own choice (see the README's table of losses)",
+        },
+    )
+    eval_dataset_path: str | None = field(
+        default=None, metadata={"help": "groups or candidates that are ranked during training"}
+    )
+    eval_qrels_path: str | None = field(
+        default=None, metadata={"help": "judgements for the evaluation; without them the teacher's ten best are graded"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("group_sampling", self.group_sampling, GROUP_SAMPLINGS)
+        check_choice("labels", self.labels, LABELS)
+        if self.train_group_size < 2:
+            raise InputError(f"--train_group_size must be at least 2 to compare passages; got {self.train_group_size}")
