@@ -1,0 +1,45 @@
+"""What all drivers share: how they start, and how they say that their input breaks a rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from tevatron_distill.schema import InputError
+
+
+def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
+    """Run a driver's ``main`` as a program: log lines and errors of the input go to stderr, the latter with status 1.
+
+    Args:
+        main: the driver.
+        argv: words of the command line; None takes the program's own.
+
+    Raises:
+        SystemExit: with status 1 after an `InputError`, 130 after Ctrl-C.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    for chatty in ("httpx", "bm25s", "datasets", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        main(argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def as_mapping(*arguments: object) -> dict[str, object]:
+    """The fields of a driver's dataclasses in one mapping, for the run's record."""
+    fields: dict[str, object] = {}
+    for instance in arguments:
+        if not dataclasses.is_dataclass(instance) or isinstance(instance, type):
+            raise TypeError(f"as_mapping takes dataclass instances; got {instance!r}")
+        fields |= {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
+    return fields

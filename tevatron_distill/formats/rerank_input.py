@@ -1,0 +1,100 @@
+"""Tevatron's rerank rows: one (query, passage) a line, with the first stage's score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from tevatron_distill.formats.jsonl import (
+    Row,
+    check_distinct,
+    id_field,
+    number,
+    parse_passage,
+    read_json_lines,
+    text_field,
+    write_json_line,
+)
+from tevatron_distill.permutation import from_scores
+from tevatron_distill.schema import Candidates, InputError, Passage
+
+
+def read_candidates(path: str | Path) -> list[Candidates]:
+    """Read ``{"query_id", "query", "docid", "title"?, "text", "score"?}`` rows, grouped by query.
+
+    Returns:
+        Queries in the order of their first rows; within a query, passages by falling score (equal scores in the
+        order of their rows). Rows without scores keep their order and get the scores 0, -1, -2, ….
+
+    Raises:
+        InputError: at a malformed row, an empty query or passage, a docid named twice for a query, a query_id with
+            two texts, a score that is not finite, or scores on some rows of a query only; also at an empty file.
+    """
+    return parse_candidates(read_json_lines(path), path)
+
+
+def parse_candidates(rows: Iterable[tuple[str, Row]], path: str | Path | None) -> list[Candidates]:
+    """As `read_candidates`, from rows that were read already, each with its place."""
+    queries: dict[str, tuple[str, str]] = {}  # query_id: (text, place of the first row)
+    passages: dict[str, list[Passage]] = {}
+    scores: dict[str, list[float | None]] = {}
+    for place, row in rows:
+        query_id, query = id_field(place, row, "query_id"), text_field(place, row, "query")
+        first_query, first_place = queries.setdefault(query_id, (query, place))
+        if first_query != query:
+            raise InputError(
+                f'{place}: query_id "{query_id}" must have one text; got {query[:60]!r} after '
+                f"{first_query[:60]!r} at {first_place}"
+            )
+        score = row.get("score")
+        passages.setdefault(query_id, []).append(parse_passage(place, row))
+        scores.setdefault(query_id, []).append(None if score is None else number(place, score, "score"))
+    if not queries:
+        raise InputError(f"{path}: rerank rows are needed; got an empty file")
+    return [
+        build_candidates(place, query_id, query, passages[query_id], scores[query_id])
+        for query_id, (query, place) in queries.items()
+    ]
+
+
+def build_candidates(
+    place: str, query_id: str, query: str, passages: list[Passage], scores: list[float | None]
+) -> Candidates:
+    """One query's list by falling score, or, where no passage has a score, as it stands.
+
+    Raises:
+        InputError: if the list is empty, names a docid twice, or only some passages have scores.
+    """
+    check_distinct(place, passages, query_id)
+    known = [score for score in scores if score is not None]
+    if known and len(known) < len(scores):
+        raise InputError(f'{place}: all rows of query_id "{query_id}" need a score, or none; got {len(known)} of them')
+    values = known or [-float(position) for position in range(len(passages))]
+    order = from_scores(values)
+    return Candidates(
+        query_id, query, tuple(passages[position] for position in order), tuple(values[position] for position in order)
+    )
+
+
+def write_candidates_lines(candidates: Iterable[Candidates]) -> list[str]:
+    """The rows of these queries, as lines of JSON without newlines.
+
+    Raises:
+        InputError: if a score is not finite.
+    """
+    lines = []
+    for entry in candidates:
+        for passage, score in zip(entry.passages, entry.scores, strict=True):
+            if not math.isfinite(score):
+                raise InputError(f'query_id "{entry.query_id}": the score must be a finite number; got {score}')
+            row = {
+                "query_id": entry.query_id,
+                "query": entry.query,
+                "docid": passage.docid,
+                "title": passage.title,
+                "text": passage.text,
+                "score": score,
+            }
+            lines.append(write_json_line(row))
+    return lines

@@ -1,0 +1,117 @@
+"""What can be done with an order of passages: check it, invert it, make it from scores, label it, fuse several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tevatron_distill.schema import InputError, Permutation
+
+RANK_TRANSFORMS = ("reciprocal", "linear")
+
+
+def check_permutation(permutation: Sequence[object], num_passages: int) -> Permutation:
+    """The order as a tuple, if it lists each of ``0..num_passages-1`` once.
+
+    Args:
+        permutation: 0-based positions, best first.
+        num_passages: how many passages there are.
+
+    Raises:
+        InputError: if a position is missing, repeated, out of range or no integer.
+
+    >>> check_permutation([2, 0, 1], 3)
+    (2, 0, 1)
+    """
+    positions = tuple(place for place in permutation if isinstance(place, int) and not isinstance(place, bool))
+    if len(positions) != len(permutation) or sorted(positions) != list(range(num_passages)):
+        raise InputError(f"permutation must list each of 0..{num_passages - 1} once; got {list(permutation)}")
+    return positions
+
+
+def complete_permutation(positions: Sequence[int], num_passages: int) -> Permutation:
+    """An order that names only its best passages, with the others appended in first-stage order.
+
+    Raises:
+        InputError: if a position is repeated or out of range.
+
+    >>> complete_permutation([2], 4)
+    (2, 0, 1, 3)
+    """
+    named = set(positions)
+    rest = [position for position in range(num_passages) if position not in named]
+    return check_permutation([*positions, *rest], num_passages)
+
+
+def invert(permutation: Permutation) -> tuple[int, ...]:
+    """The 0-based place of each position: ``invert(p)[p[place]] == place``.
+
+    >>> invert((2, 0, 1))
+    (1, 2, 0)
+    """
+    places = [0] * len(permutation)
+    for place, position in enumerate(permutation):
+        places[position] = place
+    return tuple(places)
+
+
+def from_scores(scores: Sequence[float]) -> Permutation:
+    """Positions by falling score; equal scores keep their order.
+
+    Raises:
+        InputError: if a score is NaN.
+
+    >>> from_scores([0.5, 2.0, 0.5])
+    (1, 0, 2)
+    """
+    if any(math.isnan(score) for score in scores):
+        raise InputError(f"scores must be numbers to be ordered; got {list(scores)}")
+    return tuple(sorted(range(len(scores)), key=lambda position: -scores[position]))
+
+
+def labels_from_ranks(ranks: Sequence[int], transform: str) -> tuple[float, ...]:
+    """Training targets from ranks, higher is better, best = 1.0; equal ranks get equal labels.
+
+    Args:
+        ranks: 1-based rank of each passage.
+        transform: ``reciprocal`` for ``1 / rank``, ``linear`` for ``(G - rank + 1) / G``.
+
+    Raises:
+        InputError: if ``transform`` is neither.
+
+    Source:
+        reciprocal: InstructDistill (Sun et al. 2023, arXiv 2311.01555).
+
+    >>> labels_from_ranks([2, 1, 4, 4], "reciprocal")
+    (0.5, 1.0, 0.25, 0.25)
+    >>> labels_from_ranks([2, 1, 4, 4], "linear")
+    (0.75, 1.0, 0.25, 0.25)
+    """
+    if transform == "reciprocal":
+        return tuple(1.0 / rank for rank in ranks)
+    if transform == "linear":
+        return tuple((len(ranks) - rank + 1) / len(ranks) for rank in ranks)
+    raise InputError(f"a rank becomes a label by one of {', '.join(RANK_TRANSFORMS)}; got {transform!r}")
+
+
+def fuse(permutations: Sequence[Permutation], constant: float = 60.0) -> Permutation:
+    """One order from several by reciprocal rank fusion; ties keep the first-stage order.
+
+    Args:
+        permutations: orders of the same passages.
+        constant: added to each 1-based rank before its reciprocal is taken.
+
+    Raises:
+        InputError: if there is no order, or they are not of the same passages.
+
+    Source:
+        Cormack et al. 2009.
+
+    >>> fuse([(2, 0, 1), (2, 1, 0), (0, 2, 1)])
+    (2, 0, 1)
+    """
+    if not permutations:
+        raise InputError("fusion needs at least one permutation; got none")
+    size = len(permutations[0])
+    places = [invert(check_permutation(permutation, size)) for permutation in permutations]
+    return from_scores([math.fsum(1.0 / (constant + place[i] + 1) for place in places) for i in range(size)])
