@@ -1,0 +1,119 @@
+"""Losses over pairs: they take margins, ``margins[q, i, j]`` = how far passage i is ahead of passage j.
+
+A student that scores passages reaches them through :func:`margins_from_scores`; one that compares two passages gives
+the margins itself, antisymmetric, and 0 where it was not asked.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tevatron_distill.losses.masked import check_bool, differences, masked_mean, real_pairs
+
+
+def margins_from_scores(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of scores and the pairs they stand for.
+
+    Args:
+        scores: float ``[num_queries, group_size]``.
+        mask: bool ``[num_queries, group_size]``, True where a passage is real.
+
+    Returns:
+        ``margins``, float32 ``[num_queries, group_size, group_size]``, antisymmetric, 0 where no pair is, and
+        ``pair_mask``, bool of the same shape, True for two different real passages.
+
+    Raises:
+        ValueError: if the shapes differ or the mask is not bool.
+    """
+    if scores.ndim != 2 or scores.shape != mask.shape:
+        raise ValueError(
+            "scores and mask must share one shape [num_queries, group_size]; "
+            f"got {tuple(scores.shape)}, {tuple(mask.shape)}"
+        )
+    check_bool(mask)
+    pair_mask = real_pairs(mask)
+    return differences(scores.float().masked_fill(~mask, 0)).masked_fill(~pair_mask, 0), pair_mask
+
+
+def rank_net_loss(margins: Tensor, labels: Tensor, pair_mask: Tensor) -> Tensor:
+    """Logistic loss over every pair of passages that the teacher orders.
+
+    From labels, for one query: mean of ``log(1 + exp(-margin_ij))`` over pairs with ``label_i > label_j``.
+    From preferences: mean over the pairs that were asked, each once, of the cross-entropy of ``σ(margin_ij)`` against
+    the teacher's probability that i is better than j.
+
+    Args:
+        margins: student margins, float ``[num_queries, group_size, group_size]``, antisymmetric.
+        labels: float ``[num_queries, group_size]``, higher is better, equal labels form no pair; or preferences,
+            float ``[num_queries, group_size, group_size]`` in [0, 1].
+        pair_mask: bool ``[num_queries, group_size, group_size]``, True where a pair was compared. It is symmetric for
+            labels; a preference may stand in one order or in both (then the two are averaged).
+
+    Returns:
+        float32 ``[num_queries]``, nats per pair; 0.0 with zero gradient where no pair is ordered.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Source:
+        Burges et al. 2005 (RankNet); for teacher permutations Sun et al. 2023, arXiv 2311.01555, with labels 1/rank
+        (only their order counts). The published code averages over all pairs of a batch, this loss over those of each
+        query.
+    """
+    margins, labels = _blank_pairs(margins, labels, pair_mask)
+    if labels.ndim == 2:
+        return masked_mean(functional.softplus(-margins), pair_mask & (differences(labels) > 0))
+    times_asked = pair_mask.float() + pair_mask.mT.float()
+    one_way = labels.masked_fill(~pair_mask, 0)
+    other_way = (1 - labels.mT).masked_fill(~pair_mask.mT, 0)
+    targets = (one_way + other_way) / times_asked.clamp(min=1)
+    errors = functional.binary_cross_entropy_with_logits(margins, targets, reduction="none")
+    return masked_mean(errors, _each_pair_once(pair_mask))
+
+
+def margin_mse_loss(margins: Tensor, labels: Tensor, pair_mask: Tensor) -> Tensor:
+    """Squared difference between the student's margins and the teacher's.
+
+    For one query: mean over pairs, each once, of ``(margin_ij - (label_i - label_j))²``.
+
+    Args:
+        margins: student margins, float ``[num_queries, group_size, group_size]``, antisymmetric.
+        labels: the teacher's scores, float ``[num_queries, group_size]``; their scale is learned too, so ranks will
+            not do.
+        pair_mask: bool ``[num_queries, group_size, group_size]``, symmetric, True where a pair was compared.
+
+    Returns:
+        float32 ``[num_queries]``, squared score units per pair; 0.0 with zero gradient where there is no pair.
+
+    Raises:
+        ValueError: if the shapes differ, or the labels are preferences.
+
+    Source:
+        Hofstätter et al. 2020, arXiv 2010.02666, for triples of a query, a relevant and another passage; here over all
+        pairs of a group.
+    """
+    if labels.ndim != 2:
+        raise ValueError(f"margin_mse learns from scores [num_queries, group_size]; got {tuple(labels.shape)}")
+    margins, labels = _blank_pairs(margins, labels, pair_mask)
+    return masked_mean((margins - differences(labels)).square(), _each_pair_once(pair_mask))
+
+
+def _blank_pairs(margins: Tensor, labels: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+    shape = margins.shape
+    if margins.ndim != 3 or shape[1] != shape[2] or pair_mask.shape != shape or labels.shape not in (shape[:2], shape):
+        raise ValueError(
+            "margins and pair_mask must be [num_queries, group_size, group_size], labels that or "
+            "[num_queries, group_size]; "
+            f"got {tuple(shape)}, {tuple(pair_mask.shape)}, {tuple(labels.shape)}"
+        )
+    check_bool(pair_mask)
+    seen = pair_mask | pair_mask.mT
+    labels = labels.detach().float()
+    unseen_labels = ~seen.any(-1) if labels.ndim == 2 else ~pair_mask
+    return margins.float().masked_fill(~seen, 0), labels.masked_fill(unseen_labels, 0)
+
+
+def _each_pair_once(pair_mask: Tensor) -> Tensor:
+    return torch.triu(pair_mask | pair_mask.mT, diagonal=1)

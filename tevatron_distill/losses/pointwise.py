@@ -1,0 +1,61 @@
+"""Losses that look at one passage at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tevatron_distill.losses.masked import blank, masked_mean
+
+
+def pointwise_bce_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of each passage's score against its label as a probability.
+
+    For one query: mean over passages of ``-y log σ(s) - (1 - y) log(1 - σ(s))`` with ``y`` the label cut to [0, 1],
+    so that every judgement of 1 or more counts as relevant.
+
+    Args:
+        scores: student scores, float ``[num_queries, group_size]``, unbounded logits.
+        labels: float ``[num_queries, group_size]``; 1/rank, or grades of relevance.
+        mask: bool ``[num_queries, group_size]``, True where a passage is real.
+
+    Returns:
+        float32 ``[num_queries]``, nats per passage; 0.0 with zero gradient for an empty query.
+
+    Raises:
+        ValueError: if the three shapes differ.
+
+    Source:
+        InstructDistill (Sun et al. 2023, arXiv 2311.01555) with labels 1/rank; computed from logits, where the
+        published code takes the logarithm of a rounded sigmoid.
+    """
+    scores, labels = blank(scores, labels, mask)
+    errors = functional.binary_cross_entropy_with_logits(scores, labels.clamp(0, 1), reduction="none")
+    return masked_mean(errors, mask)
+
+
+def pointwise_rmse_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Root of the mean squared error of the raw scores.
+
+    For one query: ``sqrt(mean over passages of (label - s)²)``.
+
+    Args:
+        scores: student scores, float ``[num_queries, group_size]``; they learn the labels' own scale.
+        labels: float ``[num_queries, group_size]``, finite.
+        mask: bool ``[num_queries, group_size]``, True where a passage is real.
+
+    Returns:
+        float32 ``[num_queries]``, in units of the labels; 0.0 with zero gradient for an empty query. At zero error
+        the gradient is 0, not the NaN of a plain square root.
+
+    Raises:
+        ValueError: if the three shapes differ.
+
+    Source:
+        InstructDistill (Sun et al. 2023, arXiv 2311.01555) with labels 1/rank.
+    """
+    scores, labels = blank(scores, labels, mask)
+    errors = (labels - scores).masked_fill(~mask, 0)
+    # vector_norm has the subgradient 0 at 0
+    return torch.linalg.vector_norm(errors, dim=-1) / mask.sum(-1).clamp(min=1).sqrt()
