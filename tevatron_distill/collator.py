@@ -1,0 +1,105 @@
+"""Groups to one batch: token rows by the student's layout, labels and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.data.data_collator import DataCollatorMixin
+
+from tevatron_distill.layouts import Layout
+from tevatron_distill.permutation import labels_from_ranks
+from tevatron_distill.schema import Group, InputError
+
+
+def group_labels(group: Group, labels: str) -> Sequence[float]:
+    """One group's targets, higher is better, aligned with its passages.
+
+    Args:
+        group: a drawn group; ranks are counted within it.
+        labels: ``reciprocal`` (1/rank, best 1.0) or ``linear`` from the ranks, the teacher's ``scores``, or the
+            ``judgements``. Where a group has judgements they stand in for ranks, as ranks would order its ties.
+
+    Returns:
+        ``G`` floats.
+
+    Raises:
+        InputError: if the group lacks the scores or judgements asked for.
+    """
+    if labels == "scores":
+        if group.scores is None:
+            raise InputError(
+                f'query_id "{group.query_id}": this loss learns from the teacher\'s scores and the row has none; '
+                "choose a loss that takes permutations, or teach with scores (allpair keeps them)"
+            )
+        return group.scores
+    if group.judgements is not None:
+        return group.judgements
+    if labels == "judgements":
+        raise InputError(f'query_id "{group.query_id}": labels "judgements" asked for and the row has none')
+    return labels_from_ranks(group.ranks(), labels)
+
+
+def preference_labels(groups: Sequence[Group], size: int) -> tuple[Tensor, Tensor]:
+    """The teacher's preferences as a matrix for each query.
+
+    Returns:
+        Probability that passage i is better than j, float32 ``[Q, G, G]`` (.5 where not asked), and a bool mask of
+        the same shape, True where the teacher was asked.
+
+    Raises:
+        InputError: if a group has no preferences.
+    """
+    labels = torch.full((len(groups), size, size), 0.5)
+    asked = torch.zeros(len(groups), size, size, dtype=torch.bool)
+    for number, group in enumerate(groups):
+        if group.preferences is None:
+            raise InputError(
+                f'query_id "{group.query_id}": labels "preferences" asked for and the row has none; '
+                "teach with a pairwise teacher, or choose other labels"
+            )
+        for i, j, probability in group.preferences:
+            labels[number, i, j], labels[number, j, i] = probability, 1 - probability
+            asked[number, i, j] = asked[number, j, i] = True
+    return labels, asked
+
+
+@dataclass
+class GroupCollator(DataCollatorMixin):
+    """Ragged groups to ``{labels, mask, rows…, row_index}``.
+
+    Args:
+        layout: the student's layout, which makes token rows.
+        labels: how targets are made, see :func:`group_labels`, or ``preferences`` (then ``labels`` is ``[Q, G, G]``
+            and the batch has a ``pair_mask``).
+
+    Returns (when called on ``Q`` groups):
+        ``labels`` float32 ``[Q, G]``, ``mask`` bool ``[Q, G]`` (True where a passage is real), ``row_index`` and the
+        model's inputs as the layout names them. G is the largest group of the batch.
+    """
+
+    layout: Layout
+    labels: str = "reciprocal"
+    return_tensors: str = "pt"
+
+    def torch_call(self, features: Sequence[Group]) -> dict[str, Any]:
+        size = max(len(group.passages) for group in features)
+        batch: dict[str, Any] = {}
+        if self.labels == "preferences":
+            batch["labels"], batch["pair_mask"] = preference_labels(features, size)
+        else:
+            batch["labels"] = torch.zeros(len(features), size)
+            for row, group in zip(batch["labels"], features, strict=True):
+                row[: len(group.passages)] = torch.tensor(group_labels(group, self.labels))
+        sizes = torch.tensor([len(group.passages) for group in features])
+        batch["mask"] = torch.arange(size) < sizes[:, None]
+        batch.update(self.layout.collate(features))
+        return batch
+
+    @property
+    def tokenizer(self) -> Any:
+        """The layout's tokenizer, which HF's Trainer saves with the model."""
+        return self.layout.tokenizer

@@ -1,0 +1,215 @@
+"""HF's Trainer for groups: model → layout → loss, averaged over queries, with nDCG during training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import EvalPrediction, Trainer, TrainerCallback
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from tevatron_distill.collator import GroupCollator
+from tevatron_distill.dataset import TeacherPermutationDataset
+from tevatron_distill.losses import LOSSES, Loss, ranking_loss
+from tevatron_distill.metrics import evaluate
+from tevatron_distill.schema import Group, InputError, Qrels
+
+EVAL_MEASURES = ("nDCG@10", "RR@10")
+TEACHER_TOP = 10
+
+
+class DistillRerankerTrainer(Trainer):
+    """Trains any student with any ranking loss.
+
+    Takes all of ``Trainer``'s arguments (plain ``TrainingArguments``, an optimizer and a scheduler of your own among
+    them) and three of ours.
+
+    Args:
+        loss: name of a row of ``LOSSES``, or a ``Loss`` of your own.
+        loss_options: keyword options of the loss (``teacher_temp``, …).
+        eval_qrels: judgements for the evaluation set. Without them, rows with judgements are measured by those, and
+            other rows by the teacher: its ten best passages get the grades 10 to 1 (reported as ``teacher_nDCG@10``).
+
+    The loss is the sum over queries divided by the number of queries in the whole accumulated batch on all ranks, so
+    it does not depend on batch size, accumulation or the number of processes. Evaluation reports ``eval_loss``, the
+    mean over queries, and trec_eval's measures, so ``metric_for_best_model="nDCG@10"`` works.
+
+    Raises:
+        ValueError: if the collator is no ``GroupCollator``, or its labels are none that the loss takes.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        *args: Any,
+        loss: str | Loss = "rank_net",
+        loss_options: Mapping[str, float] | None = None,
+        eval_qrels: Qrels | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss = LOSSES[loss] if isinstance(loss, str) else loss
+        self.loss_options = dict(loss_options or {})
+        self.eval_qrels = eval_qrels
+        if not isinstance(self.data_collator, GroupCollator):
+            raise ValueError(
+                f"data_collator must be a GroupCollator, which knows the student's layout; got {self.data_collator!r}"
+            )
+        self.layout = self.data_collator.layout
+        self.model_accepts_loss_kwargs = False
+        if self.data_collator.labels not in self.loss.labels:
+            raise ValueError(
+                f"this loss learns from {' or '.join(self.loss.labels)}, but the collator makes labels "
+                f'"{self.data_collator.labels}"; pass GroupCollator(layout, labels="{self.loss.labels[0]}")'
+            )
+        if self.compute_metrics is None:
+            self.compute_metrics = self._ranking_metrics
+        if isinstance(self.train_dataset, TeacherPermutationDataset):
+            self.add_callback(_DrawAnew(self.train_dataset))
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The micro-batches of one update and the number of their queries on all ranks."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        queries = torch.tensor(float(sum(len(batch["mask"]) for batch in batches)), device=device)
+        return batches, self.accelerator.gather(queries).sum()
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        # DeepSpeed casts every float tensor to the engine's dtype here; half precision would make near labels equal
+        labels = inputs["labels"]
+        prepared = super()._prepare_inputs({name: value for name, value in inputs.items() if name != "labels"})
+        return {**prepared, "labels": labels.to(self.args.device)}
+
+    def score(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """One forward pass over a collated batch.
+
+        Returns:
+            scores float32 ``[Q, G]`` and the loss per query float32 ``[Q]``.
+        """
+        outputs = model(**{name: batch[name] for name in self.layout.model_inputs if name in batch})
+        scores = self.layout.verdict(outputs, batch)
+        per_query = ranking_loss(
+            self.loss, scores, batch["labels"], batch["mask"], batch.get("pair_mask"), **self.loss_options
+        )
+        return scores, per_query
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Sum over queries / queries of the whole update; the mean over queries outside of training."""
+        scores, per_query = self.score(model, inputs)
+        if num_items_in_batch is None:
+            loss = per_query.mean()
+        else:  # data-parallel training averages over the ranks, hence the factor
+            loss = per_query.sum() * self.accelerator.num_processes / num_items_in_batch
+        return (loss, {"scores": scores}) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, tuple[Tensor, Tensor], Tensor]:
+        """No mean loss, but ``(scores [Q, G], loss [Q])`` and group sizes ``[Q]``, which survive padding and gather."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            scores, per_query = self.score(model, inputs)
+        return None, (scores, per_query), inputs["mask"].sum(dim=1)
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """HF's loop; remembers which groups the scores belong to."""
+        self._evaluated: list[Group] = [dataloader.dataset[index] for index in range(len(dataloader.dataset))]
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    def _ranking_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        scores, per_query = prediction.predictions
+        run = {}
+        for group, row, size in zip(self._evaluated, scores, prediction.label_ids, strict=True):
+            if size != len(group.passages):
+                raise RuntimeError(f'scores of {size} passages came back for "{group.query_id}" out of order')
+            run[group.query_id] = {
+                passage.docid: float(score) for passage, score in zip(group.passages, row[:size], strict=True)
+            }
+        qrels, prefix = eval_judgements(self._evaluated, self.eval_qrels)
+        means = evaluate(run, qrels, EVAL_MEASURES).mean
+        return {"loss": float(per_query.mean()), **{f"{prefix}{name}": means[name] for name in EVAL_MEASURES}}
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            self.layout.settings.save(folder)
+            # a pickle that nothing reads back; the arguments stand in run_config.json
+            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+class _DrawAnew(TrainerCallback):
+    """Tells the dataset its epoch; accelerate's set_epoch stops at the sampler where there are several processes."""
+
+    def __init__(self, dataset: TeacherPermutationDataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.dataset.set_epoch(int(state.epoch or 0))
+
+
+def eval_judgements(groups: list[Group], qrels: Qrels | None) -> tuple[Qrels, str]:
+    """What an evaluation is measured against, and the prefix of its measures' names.
+
+    Args:
+        groups: the evaluated groups.
+        qrels: judgements of the collection, if there are any; queries outside the groups are left out.
+
+    Returns:
+        The judgements and ``""``, or grades by the teacher's order and ``"teacher_"``.
+    """
+    if qrels is not None:
+        names = {group.query_id for group in groups}
+        return {query_id: grades for query_id, grades in qrels.items() if query_id in names}, ""
+    if all(group.judgements is not None for group in groups):
+        return {
+            group.query_id: {
+                passage.docid: int(grade)
+                for passage, grade in zip(group.passages, group.judgements or (), strict=True)
+            }
+            for group in groups
+        }, ""
+    return {
+        group.query_id: {
+            passage.docid: max(0, TEACHER_TOP + 1 - rank)
+            for passage, rank in zip(group.passages, group.ranks(), strict=True)
+        }
+        for group in groups
+    }, "teacher_"
+
+
+def check_launch(world_size: int, n_gpu: int) -> None:
+    """Refuse what would silently train something else than asked for.
+
+    Args:
+        world_size: processes that the trainer knows of.
+        n_gpu: GPUs that this process would spread over (DataParallel).
+
+    Raises:
+        InputError: if a launcher started several processes that would train alone, or one process sees several GPUs.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != world_size:
+        raise InputError(
+            f"the launcher started {launched} processes but training sees {world_size}, so each would train alone; "
+            "on machines without a GPU add --use_cpu"
+        )
+    if n_gpu > 1:
+        raise InputError(
+            f"one process sees {n_gpu} GPUs, and DataParallel would split groups apart; start with "
+            f"`torchrun --nproc_per_node {n_gpu} -m tevatron_distill.driver.train …` or set CUDA_VISIBLE_DEVICES=0"
+        )
