@@ -1,0 +1,59 @@
+"""Rows that come through the ``datasets`` library: by a dataset's name, or from a save_to_disk folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from tevatron_distill.formats.jsonl import Row
+from tevatron_distill.schema import InputError
+
+SAVED_MARKS = ("dataset_dict.json", "dataset_info.json", "state.json")
+
+
+def is_saved_dataset(path: str | Path) -> bool:
+    """Whether ``path`` is a folder that save_to_disk made."""
+    return any((Path(path) / mark).is_file() for mark in SAVED_MARKS)
+
+
+def read_dataset(
+    name: str, config: str | None = None, split: str = "train", data_files: str | None = None
+) -> Iterator[tuple[str, Row]]:
+    """Yield ``("name[split][n]", row)`` of ``datasets.load_dataset(name, config, data_files=…, split=…)``.
+
+    Raises:
+        InputError: if the dataset, its config or its split cannot be loaded.
+    """
+    try:
+        rows = datasets.load_dataset(name, config, data_files=data_files, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise InputError(
+            f"{name}: no such file or folder, and no dataset of this name could be loaded "
+            f"(config {config}, split {split}); got {type(error).__name__}: {error}"
+        ) from error
+    yield from _placed(f"{name}[{split}]", rows)
+
+
+def read_saved_dataset(folder: str | Path, split: str = "train") -> Iterator[tuple[str, Row]]:
+    """Yield ``("folder[n]", row)`` of a save_to_disk folder; ``split`` is for folders that hold several.
+
+    Raises:
+        InputError: if the folder cannot be loaded or lacks the split.
+    """
+    try:
+        rows = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: must be a folder made by save_to_disk; got {error}") from error
+    if isinstance(rows, datasets.DatasetDict):
+        if split not in rows:
+            raise InputError(f"{folder}: the split must be one of {', '.join(rows)}; got {split!r}")
+        rows = rows[split]
+    yield from _placed(str(folder), rows)
+
+
+def _placed(place: str, rows: Any) -> Iterator[tuple[str, Row]]:
+    for number, row in enumerate(rows):
+        yield f"{place}[{number}]", row
