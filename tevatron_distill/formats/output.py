@@ -32,7 +32,7 @@ PACKAGES = (
     "transformers",
 )
 # Flags that say what to do with old output, not what the new output is.
-NOT_COMPARED = frozenset({"overwrite_output_dir"})
+NOT_COMPARED = frozenset({"overwrite_output_dir", "resume_from_checkpoint"})
 
 
 class ResumableOutput:
@@ -80,7 +80,7 @@ class ResumableOutput:
 
     def __enter__(self) -> ResumableOutput:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _replace_text(_config_path(self._partial), _as_json(self._config))
+        replace_text(_config_path(self._partial), as_json(self._config))
         kept = sum(len(line.encode()) + 1 for line in self.done_lines)
         self._file = open(self._partial, "a", encoding="utf-8", newline="\n")
         self._file.truncate(kept)
@@ -108,7 +108,7 @@ class ResumableOutput:
             self._file = None
         if error is not None:
             return
-        _replace_text(_config_path(self._partial), _as_json(self._config))
+        replace_text(_config_path(self._partial), as_json(self._config))
         os.replace(_config_path(self._partial), _config_path(self.path))
         os.replace(self._partial, self.path)
 
@@ -120,7 +120,7 @@ class ResumableOutput:
             old = json.loads(config_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             old = {}
-        differing = _differing_keys(old, json.loads(_as_json(self._config)))
+        differing = differing_keys(old, json.loads(as_json(self._config)))
         if not differing:
             return True
         if overwrite:
@@ -160,7 +160,7 @@ def write_whole(path: str | Path, content: str | Iterable[str], overwrite: bool 
     refuse_existing(path, overwrite)
     text = content if isinstance(content, str) else "".join(f"{line}\n" for line in content)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    _replace_text(Path(path), text)
+    replace_text(Path(path), text)
 
 
 def write_run_config(
@@ -180,7 +180,7 @@ def write_run_config(
     path = Path(path)
     target = path / "run_config.json" if path.is_dir() else _config_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _replace_text(target, _as_json(config))
+    replace_text(target, as_json(config))
 
 
 def describe_run(arguments: Mapping[str, object], inputs: Sequence[str | Path]) -> dict[str, Any]:
@@ -227,7 +227,8 @@ def _complete_lines(path: Path) -> list[str]:
     return whole.decode("utf-8").split("\n") if newline else []
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Put a text in a file's place by a rename."""
     fresh = path.with_name(path.name + ".tmp")
     with open(fresh, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
@@ -236,11 +237,13 @@ def _replace_text(path: Path, text: str) -> None:
     os.replace(fresh, path)
 
 
-def _as_json(config: Mapping[str, object]) -> str:
+def as_json(config: Mapping[str, object]) -> str:
+    """A run's record as it stands in its file."""
     return json.dumps(config, ensure_ascii=False, indent=2, default=str) + "\n"
 
 
-def _differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Names of the arguments and inputs in which two runs' records differ; ``old`` may be empty."""
     differing = []
     for part in ("arguments", "inputs"):
         before, after = old.get(part, {}), new[part]
