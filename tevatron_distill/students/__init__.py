@@ -1,1 +1,113 @@
-""""""
+"""The students: what each loads, and the layout beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from tevatron_distill.layouts import Layout, RerankerSettings
+from tevatron_distill.layouts.settings import SETTINGS_FILE
+from tevatron_distill.schema import InputError
+from tevatron_distill.students import colbert, cross_encoder, yes_token
+from tevatron_distill.students.loading import LoadOptions, LoraOptions, Source, find_file, find_source
+
+__all__ = ["STUDENTS", "LoadOptions", "LoadedStudent", "LoraOptions", "RerankerSettings", "Student", "load_student"]
+
+logger = logging.getLogger(__name__)
+
+
+class Student(NamedTuple):
+    """A kind of student.
+
+    Attributes:
+        load: ``(source, settings, options, **keywords)`` to tokenizer, model and settings with everything filled in.
+        layout: ``(tokenizer, model, settings)`` to the layout.
+        defaults: settings where neither the folder nor the caller says otherwise.
+        keywords: further keywords of ``load``.
+    """
+
+    load: Callable[..., Any]
+    layout: Callable[[Any, Any, RerankerSettings], Layout]
+    defaults: RerankerSettings
+    keywords: tuple[str, ...] = ()
+
+
+STUDENTS: dict[str, Student] = {
+    "cross_encoder": Student(cross_encoder.load, cross_encoder.layout, RerankerSettings()),
+    "yes_token": Student(yes_token.load, yes_token.layout, RerankerSettings(student="yes_token", padding_side="left")),
+    "colbert": Student(colbert.load, colbert.layout, RerankerSettings(student="colbert"), keywords=("colbert_dim",)),
+}
+"""Name → student; ``--student`` takes these."""
+
+
+class LoadedStudent(NamedTuple):
+    """A student ready to train or to rank; ``layout.settings.save(folder)`` writes what inference needs."""
+
+    tokenizer: Any
+    model: Any
+    layout: Layout
+
+
+def load_student(
+    path: str,
+    student: str | None = None,
+    *,
+    options: LoadOptions | None = None,
+    settings: Mapping[str, Any] | None = None,
+    colbert_dim: int | None = None,
+) -> LoadedStudent:
+    """Load a student from a folder or a name on the hub.
+
+    What the folder's ``reranker_config.json`` says counts, unless the caller says otherwise.
+
+    Args:
+        path: a student's folder, a plain model's, or an adapter's.
+        student: name in ``STUDENTS``; None for the folder's own, else ``cross_encoder``.
+        options: dtype, attention, adapters, and whether it will be trained.
+        settings: values of ``RerankerSettings`` that the caller wants; None in it means: no wish.
+        colbert_dim: width of colbert's projection.
+
+    Raises:
+        InputError: if the folder cannot be that student (see each student's ``load``).
+    """
+    options = options or LoadOptions()
+    source = find_source(path, options)
+    saved = saved_settings(source, options)
+    name = student or (saved.student if saved else "cross_encoder")
+    if name not in STUDENTS:
+        raise InputError(f"--student must be one of {', '.join(STUDENTS)}; got {name!r}")
+    kind = STUDENTS[name]
+    start = saved if saved and saved.student == name else kind.defaults
+    wishes = {key: value for key, value in (settings or {}).items() if value is not None}
+    for key, value in wishes.items():
+        if saved and not options.training and getattr(start, key) != value:
+            logger.warning("%s: trained with %s=%r, now used with %r", path, key, getattr(start, key), value)
+    wanted = replace(start, **wishes, attn_implementation=options.attn_implementation or start.attn_implementation)
+    keywords = {"colbert_dim": colbert_dim} if "colbert_dim" in kind.keywords else {}
+    tokenizer, model, filled = kind.load(source, wanted, options, **keywords)
+    tokenizer.padding_side = filled.padding_side
+    return LoadedStudent(tokenizer, model, kind.layout(tokenizer, model, filled))
+
+
+def saved_settings(source: Source, options: LoadOptions) -> RerankerSettings | None:
+    """The settings that training left in the folder.
+
+    Raises:
+        InputError: if the folder is Tevatron's of the type ``backbone``, which is no sequence classifier.
+    """
+    path = find_file(source.own, SETTINGS_FILE, options.cache_dir)
+    saved = None if path is None else RerankerSettings.read(path.parent)
+    if saved and saved.reranker_model_type != "sequence_classification":
+        raise InputError(
+            f"{path}: reranker_model_type must be sequence_classification; got {saved.reranker_model_type!r}; "
+            "a backbone with a separate reranker_head.pt is not read"
+        )
+    return saved
+
+
+def setting_names() -> set[str]:
+    """Names of all settings."""
+    return {field.name for field in dataclasses.fields(RerankerSettings)}

@@ -1,0 +1,164 @@
+"""Flags for the student and for its token rows, shared by training and reranking."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tevatron_distill.arguments import check_choice
+from tevatron_distill.prompts import STUDENT_PROMPTS
+from tevatron_distill.schema import InputError
+from tevatron_distill.students import STUDENTS, LoadOptions, LoraOptions
+from tevatron_distill.students.loading import DTYPES, LORA_TARGET_MODULES
+
+MODEL_TYPES = ("sequence_classification", "backbone")
+POOLINGS = ("last", "cls")
+
+
+@dataclass
+class ModelArguments:
+    """Which model, as what student; names and meaning as in Tevatron where it has them."""
+
+    model_name_or_path: str = field(metadata={"help": "model or adapter: a folder, or a name on the hub"})
+    student: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(STUDENTS),
+            "help": "kind of student (default: as saved with the model, else cross_encoder)",
+        },
+    )
+    config_name: str | None = field(default=None, metadata={"help": "folder of the config, if it is another"})
+    tokenizer_name: str | None = field(default=None, metadata={"help": "folder of the tokenizer, if it is another"})
+    cache_dir: str | None = field(default=None, metadata={"help": "where downloads are kept"})
+    reranker_model_type: str = field(
+        default="sequence_classification",
+        metadata={
+            "choices": list(MODEL_TYPES),
+            "help": "Tevatron's flag; its `backbone` is a sequence classifier here too when pooled at the last token",
+        },
+    )
+    reranker_pooling: str = field(
+        default="last", metadata={"choices": list(POOLINGS), "help": "Tevatron's flag, for `backbone`; only `last`"}
+    )
+    lora: bool = field(default=False, metadata={"help": "train a LoRA adapter"})
+    lora_name_or_path: str | None = field(default=None, metadata={"help": "adapter to put on --model_name_or_path"})
+    lora_r: int = field(default=8, metadata={"help": "rank of the adapter"})
+    lora_alpha: int = field(default=64, metadata={"help": "scale of the adapter, over its rank"})
+    lora_dropout: float = field(default=0.1, metadata={"help": "dropout before the adapter"})
+    lora_target_modules: str = field(
+        default=LORA_TARGET_MODULES,
+        metadata={"help": "names of the adapted modules, by commas; all linear layers where none of them exists"},
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "attention, as in transformers: eager, sdpa, flash_attention_2, …"}
+    )
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "choices": ["auto", *DTYPES],
+            "help": "number format of the weights; auto: the folder's own (default: float32; when reranking, "
+            "--bf16 or --fp16 where given, else the folder's own on a GPU)",
+        },
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the model's folder brings"})
+    prompt: str | None = field(
+        default=None,
+        metadata={"choices": list(STUDENT_PROMPTS), "help": "prompt of yes_token (default: instructdistill)"},
+    )
+    yes_token: str | None = field(
+        default=None,
+        metadata={"help": "the answer whose logit is the score, or a token id in digits (default: the prompt's)"},
+    )
+    colbert_dim: int | None = field(
+        default=None, metadata={"help": "width of colbert's projection; 0 for none (default: as saved, else 0)"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.student is not None:
+            check_choice("student", self.student, list(STUDENTS))
+        if self.prompt is not None:
+            check_choice("prompt", self.prompt, list(STUDENT_PROMPTS))
+        if self.dtype is not None:
+            check_choice("dtype", self.dtype, ["auto", *DTYPES])
+        check_choice("reranker_model_type", self.reranker_model_type, MODEL_TYPES)
+        check_choice("reranker_pooling", self.reranker_pooling, POOLINGS)
+        if self.reranker_pooling == "cls" and self.reranker_model_type == "backbone":
+            raise InputError("--reranker_pooling cls with a backbone is not supported; use sequence_classification")
+        if self.colbert_dim is not None and self.colbert_dim < 0:
+            raise InputError(f"--colbert_dim must be 0 (no projection) or more; got {self.colbert_dim}")
+
+    def load_options(self, *, training: bool, dtype: str = "float32") -> LoadOptions:
+        """How the student is loaded.
+
+        Args:
+            training: weights that the folder lacks may be new, adapters stay trainable.
+            dtype: number format where no --dtype is given.
+        """
+        lora = LoraOptions(self.lora_r, self.lora_alpha, self.lora_dropout, self.lora_target_modules)
+        return LoadOptions(
+            training=training,
+            tokenizer_name=self.tokenizer_name,
+            config_name=self.config_name,
+            cache_dir=self.cache_dir,
+            dtype=self.dtype or dtype,
+            attn_implementation=self.attn_implementation,
+            trust_remote_code=self.trust_remote_code,
+            lora=lora if self.lora else None,
+            lora_name_or_path=self.lora_name_or_path,
+        )
+
+
+@dataclass
+class LayoutArguments:
+    """How texts become token rows. What is left out is taken from the model's folder, else from the default."""
+
+    rerank_max_len: int | None = field(
+        default=None, metadata={"help": "tokens of a (query, passage) row (default: as saved, else 512)"}
+    )
+    query_max_len: int | None = field(
+        default=None, metadata={"help": "tokens of the query (default: as saved; colbert 64, else no limit of its own)"}
+    )
+    passage_max_len: int | None = field(
+        default=None, metadata={"help": "tokens of the passage (default: as saved; colbert 128, else no own limit)"}
+    )
+    query_prefix: str | None = field(default=None, metadata={"help": "put before the query (default: as saved)"})
+    passage_prefix: str | None = field(default=None, metadata={"help": "put before the passage (default: as saved)"})
+    append_eos_token: bool | None = field(
+        default=None, metadata={"help": "end a decoder's row in the end-of-sequence token (default: as saved)"}
+    )
+    pad_to_multiple_of: int | None = field(
+        default=None, metadata={"help": "row lengths are rounded up to it (default: as saved, else 16)"}
+    )
+    temperature: float | None = field(
+        default=None, metadata={"help": "colbert divides its mean cosine by it (default: as saved, else 0.02)"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("rerank_max_len", "query_max_len", "passage_max_len", "temperature"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"--{name} must be more than 0; got {value}")
+
+
+def student_keywords(
+    model_arguments: ModelArguments, layout_arguments: LayoutArguments, *, training: bool, dtype: str = "float32"
+) -> dict[str, Any]:
+    """The keywords of ``load_student``: ``tokenizer, model, layout = load_student(**student_keywords(…))``.
+
+    Args:
+        model_arguments: which model, as what student.
+        layout_arguments: what is asked of its rows; None where nothing is.
+        training: weights that the folder lacks may be new, adapters stay trainable.
+        dtype: number format where no --dtype is given.
+    """
+    return {
+        "path": model_arguments.model_name_or_path,
+        "student": model_arguments.student,
+        "options": model_arguments.load_options(training=training, dtype=dtype),
+        "settings": {
+            **asdict(layout_arguments),
+            "prompt": model_arguments.prompt,
+            "yes_token": model_arguments.yes_token,
+        },
+        "colbert_dim": model_arguments.colbert_dim,
+    }

@@ -1,0 +1,160 @@
+"""Any ``AutoModelForSequenceClassification`` with one label: BERT's kind by pair encoding, decoders as RankLLaMA."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import AutoModelForSequenceClassification
+
+from tevatron_distill.layouts import PointLayout
+from tevatron_distill.layouts.rows import Row
+from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.prompts import render_passage
+from tevatron_distill.schema import InputError, Passage
+from tevatron_distill.students.loading import (
+    Loaded,
+    LoadOptions,
+    Source,
+    adapter_modules,
+    add_adapter,
+    cut_text,
+    load_config,
+    load_model,
+    load_tokenizer,
+    refuse_random,
+    set_config_pad,
+    with_prefix,
+)
+
+logger = logging.getLogger(__name__)
+
+HEADS = ("score", "classifier", "classification_head", "pre_classifier", "pooler", "head")
+RANDOM_HEAD = (
+    "a score that nothing has learned ranks nothing; train first (driver.train), "
+    "or choose another --student (a language model: yes_token, a bi-encoder: colbert)"
+)
+
+
+def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Loaded:
+    """Load a sequence classifier; in training the score head may be new.
+
+    Args:
+        source: base model and adapter.
+        settings: as saved or asked for; pad id and the way of encoding are filled in.
+        options: dtype, attention, LoRA, …
+
+    Raises:
+        InputError: if the head would be random at inference, or the folder has more than one label.
+    """
+    tokenizer, pad = load_tokenizer(source, options)
+    config = load_config(source, options)
+    check_one_label(source, config)
+    config.num_labels = 1
+    set_config_pad(config, pad)
+    model, missing = load_model(AutoModelForSequenceClassification, source, options, config)
+    brought = HEADS if options.training else adapter_modules(source)
+    refuse_random(source, missing, brought, RANDOM_HEAD)
+    model = add_adapter(model, source, options, "SEQ_CLS", ("score", "classifier"))
+    if settings.pair_encoding is None:
+        settings = replace(settings, pair_encoding=tokenizer.cls_token is not None and tokenizer.sep_token is not None)
+    return Loaded(tokenizer, model, fit_positions(replace(settings, pad_token_id=pad), config))
+
+
+def check_one_label(source: Source, config: Any) -> None:
+    """Refuse a classifier of several labels.
+
+    Raises:
+        InputError: if the folder holds one.
+    """
+    classifies = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+    if classifies and config.num_labels != 1 and source.adapter is None:
+        raise InputError(
+            f"{source.base}: a reranker has one label; got a classifier of {config.num_labels}; "
+            "start from its encoder, or from a folder with one label"
+        )
+
+
+def fit_positions(settings: RerankerSettings, config: Any) -> RerankerSettings:
+    """Shorten the longest row to the positions that an encoder has learned."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if settings.pair_encoding and positions and settings.rerank_max_len > positions:
+        logger.warning("rerank_max_len %d is cut to the model's %d positions", settings.rerank_max_len, positions)
+        return replace(settings, rerank_max_len=positions)
+    return settings
+
+
+def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> PointLayout:
+    """The layout of a loaded cross-encoder."""
+    if settings.pair_encoding:
+        takes_types = "token_type_ids" in inspect.signature(base_forward(model)).parameters
+        takes_types = takes_types and "token_type_ids" in tokenizer.model_input_names
+        inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if takes_types else ()))
+        return PointLayout(tokenizer, settings, PairRows(tokenizer, settings, takes_types), inputs)
+    return PointLayout(tokenizer, settings, JoinedRows(tokenizer, settings), ends_at_pad=True)
+
+
+def base_forward(model: Any) -> Any:
+    """The forward of the model itself, without peft around it."""
+    return (model.get_base_model() if "peft_config" in vars(model) else model).forward
+
+
+@dataclass
+class PairRows:
+    """``[CLS] query [SEP] title text [SEP]``; the passage is cut first.
+
+    The query keeps at least half of the row, or ``query_max_len``, so that a long one leaves room for the passage.
+    """
+
+    tokenizer: Any
+    settings: RerankerSettings
+    token_types: bool
+
+    def __call__(self, query: str, passage: Passage) -> Row:
+        settings, tokenizer = self.settings, self.tokenizer
+        room = settings.rerank_max_len - tokenizer.num_special_tokens_to_add(pair=True)
+        text = with_prefix(settings.passage_prefix, render_passage(passage, "tevatron"))
+        if settings.passage_max_len:
+            text = cut_text(tokenizer, text, settings.passage_max_len)
+        query = with_prefix(settings.query_prefix, query)
+        query = cut_text(tokenizer, query, min(settings.query_max_len or room, room // 2))
+        encoded = tokenizer(
+            query,
+            text,
+            truncation="only_second",
+            max_length=settings.rerank_max_len,
+            return_token_type_ids=self.token_types,
+        )
+        return Row(encoded["input_ids"], encoded["token_type_ids"] if self.token_types else None)
+
+
+def join_pair(query: str, passage: Passage, query_prefix: str, passage_prefix: str) -> str:
+    """Query and passage as Tevatron writes them for decoders, its double spaces included.
+
+    >>> join_pair("what is llama", Passage("7", "an animal", "x-y"), "query: ", "document: ")
+    'query:  what is llama document:  x y an animal'
+    """
+    title = passage.title.replace("-", " ").strip()
+    return f"{query_prefix} {query} {passage_prefix} {title} {passage.text}".strip()
+
+
+@dataclass
+class JoinedRows:
+    """One string, cut on the right, for decoders (texttron/tevatron dd06310, reranker)."""
+
+    tokenizer: Any
+    settings: RerankerSettings
+
+    def __call__(self, query: str, passage: Passage) -> Row:
+        settings, tokenizer = self.settings, self.tokenizer
+        if settings.query_max_len:
+            query = cut_text(tokenizer, query, settings.query_max_len)
+        if settings.passage_max_len:
+            passage = replace(passage, text=cut_text(tokenizer, passage.text, settings.passage_max_len))
+        text = join_pair(query, passage, settings.query_prefix, settings.passage_prefix)
+        room = settings.rerank_max_len - settings.append_eos_token
+        # whatever the tokenizer was saved with: the head of the row is what both programs keep
+        ids = tokenizer(text, truncation=True, max_length=room, return_attention_mask=False)["input_ids"]
+        return Row([*ids, tokenizer.eos_token_id] if settings.append_eos_token else ids)

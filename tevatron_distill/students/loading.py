@@ -1,0 +1,295 @@
+"""What every student's loading shares: finding files, the pad rule, dtypes, random heads, LoRA."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils.hub import cached_file
+
+from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.schema import InputError
+
+logger = logging.getLogger(__name__)
+
+ADAPTER_FILE = "adapter_config.json"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LORA_TARGET_MODULES = "q_proj,k_proj,v_proj,o_proj,down_proj,up_proj,gate_proj"
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """A new LoRA adapter: rank, scale, dropout and the comma-separated names of the modules that get one."""
+
+    r: int = 8
+    alpha: int = 64
+    dropout: float = 0.1
+    target_modules: str = LORA_TARGET_MODULES
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a student is loaded.
+
+    Attributes:
+        training: weights that the folder lacks (a new score head) may be initialised; adapters stay trainable.
+        tokenizer_name: another folder for the tokenizer.
+        config_name: another folder for the config.
+        cache_dir: where downloads are kept.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the folder's own.
+        attn_implementation: as in transformers; None leaves the choice to it.
+        trust_remote_code: run code that the model's folder brings.
+        lora: train this new adapter.
+        lora_name_or_path: adapter to put on the model.
+    """
+
+    training: bool = False
+    tokenizer_name: str | None = None
+    config_name: str | None = None
+    cache_dir: str | None = None
+    dtype: str = "float32"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    lora: LoraOptions | None = None
+    lora_name_or_path: str | None = None
+
+    def hub_keywords(self) -> dict[str, Any]:
+        """Keywords for every ``from_pretrained``."""
+        return {"cache_dir": self.cache_dir, "trust_remote_code": self.trust_remote_code}
+
+
+class Loaded(NamedTuple):
+    """A student ready for use: tokenizer, model (a ``PreTrainedModel`` or peft's model around one), settings."""
+
+    tokenizer: Any
+    model: Any
+    settings: RerankerSettings
+
+
+class Source(NamedTuple):
+    """Where weights come from: the base model, and the adapter on it, if there is one."""
+
+    base: str
+    adapter: str | None
+
+    @property
+    def own(self) -> str:
+        """The folder that was trained: the adapter where there is one."""
+        return self.adapter or self.base
+
+
+def find_file(path: str, name: str, cache_dir: str | None = None) -> Path | None:
+    """A file of a model folder, local or on the hub; None where the folder lacks it."""
+    if Path(path).is_dir():
+        return Path(path, name) if Path(path, name).is_file() else None
+    found = cached_file(
+        path,
+        name,
+        cache_dir=cache_dir,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+def load_peft() -> Any:
+    """The peft library.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    try:
+        importlib.metadata.version("peft")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError('LoRA adapters need peft: pip install "tevatron-distill[lora]"') from error
+    return importlib.import_module("peft")
+
+
+def find_source(path: str, options: LoadOptions) -> Source:
+    """Tell an adapter's folder from a model's.
+
+    Raises:
+        InputError: if nothing is there, or two adapters are named at once.
+    """
+    if find_file(path, ADAPTER_FILE, options.cache_dir) is None:
+        if find_file(path, "config.json", options.cache_dir) is None:
+            raise InputError(f"{path}: must be a model's folder or name; found no config.json there")
+        return Source(path, options.lora_name_or_path)
+    if options.lora_name_or_path:
+        raise InputError(
+            f"{path} is an adapter itself; got --lora_name_or_path {options.lora_name_or_path} too; "
+            "name the base model, or leave --lora_name_or_path out"
+        )
+    base = load_peft().PeftConfig.from_pretrained(path).base_model_name_or_path
+    return Source(base, path)
+
+
+def load_config(source: Source, options: LoadOptions, **keywords: Any) -> Any:
+    """The base model's config.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    path = options.config_name or source.base
+    try:
+        return AutoConfig.from_pretrained(path, **options.hub_keywords(), **keywords)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no model config could be read; got {error}") from error
+
+
+def load_tokenizer(source: Source, options: LoadOptions) -> tuple[Any, int]:
+    """The tokenizer of what was trained, else of its base, with a pad token by :func:`set_pad_token`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = options.tokenizer_name or source.base
+    if options.tokenizer_name is None and source.adapter:
+        names = ("tokenizer_config.json", "tokenizer.json")
+        if any(find_file(source.adapter, name, options.cache_dir) for name in names):
+            path = source.adapter
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **options.hub_keywords())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no tokenizer could be read; got {error}; name one by --tokenizer_name") from error
+    return tokenizer, set_pad_token(tokenizer)
+
+
+def set_pad_token(tokenizer: Any) -> int:
+    """The one pad rule: own pad, unknown, another special token, 0; never the end of a sequence.
+
+    A student pools at the last token that is not the pad token, so a pad token that ends sentences would move the
+    place. The tokenizer is changed.
+
+    Args:
+        tokenizer: any tokenizer of transformers.
+
+    Returns:
+        The pad token's id.
+    """
+    ends = {tokenizer.eos_token_id, tokenizer.bos_token_id}
+    specials = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
+    named_pad = [index for index in specials if "pad" in str(tokenizer.convert_ids_to_tokens(index)).lower()]
+    own = [] if tokenizer.pad_token_id == tokenizer.eos_token_id else [tokenizer.pad_token_id]
+    unknown = [] if tokenizer.unk_token_id == tokenizer.eos_token_id else [tokenizer.unk_token_id]
+    others = [index for index in (*named_pad, *specials, *range(len(tokenizer))) if index not in ends]
+    pad = next(index for index in (*own, *unknown, *others) if index is not None)
+    if pad != tokenizer.pad_token_id:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+        logger.info("pad token: %r (id %d)", tokenizer.pad_token, pad)
+    return pad
+
+
+def set_config_pad(config: Any, pad_token_id: int) -> None:
+    """Tell the model's config, and the text part of a multimodal one, the pad token."""
+    config.pad_token_id = pad_token_id
+    config.get_text_config().pad_token_id = pad_token_id
+
+
+def load_model(auto_class: Any, source: Source, options: LoadOptions, config: Any) -> tuple[Any, list[str]]:
+    """Weights of the base model, and the names of those that the folder lacks.
+
+    Raises:
+        InputError: if the folder cannot be loaded.
+    """
+    attention = {"attn_implementation": options.attn_implementation} if options.attn_implementation else {}
+    try:
+        model, info = auto_class.from_pretrained(
+            source.base,
+            config=config,
+            dtype=DTYPES.get(options.dtype, "auto"),
+            output_loading_info=True,
+            **attention,
+            **options.hub_keywords(),
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise InputError(f"{source.base}: the model could not be loaded; got {error}") from error
+    return model, sorted(info["missing_keys"])
+
+
+def refuse_random(source: Source, missing: Iterable[str], allowed: Iterable[str], remedy: str) -> None:
+    """Refuse a folder that lacks weights, for they would be random.
+
+    Args:
+        source: what was loaded.
+        missing: names of weights that the base folder lacks.
+        allowed: modules that an adapter, or training, brings.
+        remedy: what the user can do.
+
+    Raises:
+        InputError: if a missing weight lies outside ``allowed``.
+    """
+    allowed = tuple(allowed)
+    random = [name for name in missing if not any(part in allowed for part in name.split("."))]
+    if random:
+        raise InputError(
+            f"{source.base}: these weights are missing and would be random: {', '.join(random[:5])}"
+            f"{', …' if len(random) > 5 else ''}; {remedy}"
+        )
+
+
+def adapter_modules(source: Source) -> tuple[str, ...]:
+    """Whole modules that an adapter brings beside its low-rank weights (its score head)."""
+    if source.adapter is None:
+        return ()
+    return tuple(load_peft().PeftConfig.from_pretrained(source.adapter).modules_to_save or ())
+
+
+def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str, heads: Iterable[str]) -> Any:
+    """Put an adapter on a model: the one that was trained (merged for inference), or a new one for training.
+
+    Args:
+        model: the base model.
+        source: names the trained adapter, if there is one.
+        options: the new adapter's, if one is asked for.
+        task_type: peft's name of the task.
+        heads: modules that are trained whole and saved with the adapter.
+
+    Returns:
+        The model, peft's model around it, or the merged model.
+    """
+    if source.adapter:
+        peft = load_peft()
+        adapted = peft.PeftModel.from_pretrained(model, source.adapter, is_trainable=options.training)
+        return adapted if options.training else adapted.merge_and_unload()
+    if options.lora is None or not options.training:
+        return model
+    peft = load_peft()
+    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    targets: Any = [name.strip() for name in options.lora.target_modules.split(",") if name.strip()]
+    if not present & set(targets):
+        logger.info("none of %s in this model: LoRA goes to all its linear layers", ", ".join(targets))
+        targets = "all-linear"
+    config = peft.LoraConfig(
+        task_type=task_type,
+        r=options.lora.r,
+        lora_alpha=options.lora.alpha,
+        lora_dropout=options.lora.dropout,
+        target_modules=targets,
+        modules_to_save=[name for name in heads if name in present] or None,
+    )
+    return peft.get_peft_model(model, config)
+
+
+def cut_text(tokenizer: Any, text: str, max_tokens: int) -> str:
+    """The beginning of a text that has at most ``max_tokens`` tokens by itself."""
+    if tokenizer.is_fast:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if len(encoded["input_ids"]) <= max_tokens:
+            return text
+        return text[: encoded["offset_mapping"][max_tokens - 1][1]] if max_tokens > 0 else ""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return text if len(ids) <= max_tokens else tokenizer.decode(ids[:max_tokens])
+
+
+def with_prefix(prefix: str, text: str) -> str:
+    """Prefix and text as Tevatron joins them, with a space between."""
+    return f"{prefix} {text}".strip() if prefix else text
