@@ -1,0 +1,112 @@
+"""The answer cache: every answer of an engine is kept in SQLite, so that nothing is asked twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+from tevatron_distill.engines.request import Engine, Request
+from tevatron_distill.schema import InputError
+
+Scores = tuple[float, ...]
+NUM_VARIABLES = 500  # in one SQL statement; old SQLites take 999
+
+
+class AnswerCache:
+    """Answers by the SHA-256 of who answers and what is asked.
+
+    Batches are formed from a round's requests alone, and the new answers of a batch are stored in one transaction.
+    A run that was killed finds whole batches or nothing, forms the same batches again, and so ends with the same bytes.
+
+    Args:
+        path: the SQLite file; it and its folder are made where they are missing.
+
+    Attributes:
+        num_asked: requests that the engine answered.
+        num_cached: requests that the cache answered.
+
+    Raises:
+        InputError: if the file cannot be opened or is no SQLite file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.num_asked = 0
+        self.num_cached = 0
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = sqlite3.connect(path, timeout=60.0)
+            with self._database:
+                self._database.execute(
+                    "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
+                )
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{path}: the answer cache must be an SQLite file; got {error}; name another --cache_path"
+            ) from error
+
+    def __enter__(self) -> AnswerCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def ask(self, engine: Engine, requests: Sequence[Request]) -> list[Scores]:
+        """Answer a round of requests, from the file where it knows them and else from the engine.
+
+        Returns:
+            The engine's numbers for each request; equal requests get equal answers.
+
+        Raises:
+            InputError: if the engine answers with NaN or infinity.
+        """
+        keys = [_key(engine.identity, engine.key_text(request)) for request in requests]
+        distinct: dict[bytes, Request] = {}
+        for key, request in zip(keys, requests, strict=True):
+            distinct.setdefault(key, request)
+        ordered = list(distinct)
+        known: dict[bytes, Scores] = {}
+        batches = engine.batches(list(distinct.values()))
+        for batch in tqdm(batches, desc="batches", leave=False, disable=True if len(batches) < 2 else None):
+            batch_keys = [ordered[index] for index in batch]
+            known.update(self._look_up(batch_keys))
+            missing = [key for key in batch_keys if key not in known]
+            self.num_cached += len(batch_keys) - len(missing)
+            if missing:
+                answers = engine.answer([distinct[key] for key in missing])
+                self._store(zip(missing, answers, strict=True), engine)
+                known.update(zip(missing, answers, strict=True))
+                self.num_asked += len(missing)
+        return [known[key] for key in keys]
+
+    def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
+        found: dict[bytes, Scores] = {}
+        for start in range(0, len(keys), NUM_VARIABLES):
+            some = keys[start : start + NUM_VARIABLES]
+            marks = ", ".join("?" * len(some))
+            rows = self._database.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", some)
+            found.update((key, tuple(json.loads(answer))) for key, answer in rows)
+        return found
+
+    def _store(self, answers: Iterable[tuple[bytes, Scores]], engine: Engine) -> None:
+        rows = []
+        for key, answer in answers:
+            if not all(math.isfinite(number) for number in answer):
+                raise InputError(
+                    f"{engine.model_name}: an answer must be finite numbers; got {list(answer)}; try --dtype float32"
+                )
+            rows.append((key, json.dumps(answer)))
+        with self._database:
+            self._database.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", rows)
+
+
+def _key(identity: str, key_text: str) -> bytes:
+    return hashlib.sha256(json.dumps([identity, key_text]).encode()).digest()

@@ -1,0 +1,62 @@
+"""What is asked of an engine, and what an engine is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tevatron_distill.prompts import ChoicePrompt, Wording
+from tevatron_distill.schema import Candidates
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One prompt: passages of one query under the labels of a prompt, in the order shown.
+
+    Attributes:
+        prompt: the wording and its labels.
+        candidates: the query and its first-stage list.
+        positions: the passages shown, by their place in the list.
+        passages: their texts, as the prompt renders and cuts them.
+    """
+
+    prompt: ChoicePrompt
+    candidates: Candidates
+    positions: tuple[int, ...]
+    passages: tuple[str, ...]
+
+    def render(self, *, is_encoder_decoder: bool, passages: Sequence[str] | None = None) -> Wording:
+        """The wording filled in, with shorter ``passages`` where they are given."""
+        shown = self.passages if passages is None else passages
+        return self.prompt.render(self.candidates.query, shown, is_encoder_decoder=is_encoder_decoder)
+
+
+class Engine(Protocol):
+    """Answers requests with one number for each label, as logits: only their differences count.
+
+    Attributes:
+        model_name: what answers, for the record of the teacher.
+        num_tokens: tokens that went through the model so far, without padding.
+        num_shortened: requests whose passages were shortened so far because the prompt was too long.
+    """
+
+    model_name: str
+    num_tokens: int
+    num_shortened: int
+
+    @property
+    def identity(self) -> str:
+        """Everything but the request that an answer depends on."""
+
+    def prepare(self, candidates: Sequence[Candidates], prompt: ChoicePrompt) -> None:
+        """See all queries of a run before the first request, to plan work and to refuse what cannot be asked."""
+
+    def key_text(self, request: Request) -> str:
+        """Everything in a request that its answer depends on."""
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Indices of requests that are answered together; a function of the requests alone."""
+
+    def answer(self, requests: Sequence[Request]) -> list[tuple[float, ...]]:
+        """Answer one batch: for each request a finite number for each label."""

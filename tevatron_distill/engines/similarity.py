@@ -1,0 +1,173 @@
+"""A stand-in for a language model: a sentence encoder's similarity mixed with the first stage's scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModel
+
+from tevatron_distill.engines.hf import form_batches
+from tevatron_distill.engines.identity import model_identity
+from tevatron_distill.engines.loading import check_dtype, load_config, load_model, load_tokenizer
+from tevatron_distill.engines.request import Request
+from tevatron_distill.prompts import ChoicePrompt
+from tevatron_distill.schema import Candidates, InputError
+
+Vector = npt.NDArray[np.float64]
+REQUESTS_PER_BATCH = 1024
+
+
+class SimilarityEngine:
+    """Answers the questions of a pairwise teacher without a language model.
+
+    A passage is worth ``weight * z(cosine) + (1 - weight) * z(first-stage score)``, z-scores within the query's
+    candidates; the labels' logits are these worths over the temperature, so that A is preferred to B with probability
+    ``sigmoid((worth_A - worth_B) / temperature)``. It shows a passage as the prompt does, and has no position bias.
+
+    Every text is encoded once, by mean pooling over its token vectors. Batches of texts are planned from all queries
+    of a run, so that a vector does not depend on what was asked before.
+
+    Args:
+        model_name_or_path: sentence encoder, by its name on the hub or its folder.
+        dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
+        max_length: tokens of a text that are read, within what the encoder can take.
+        max_batch_tokens: tokens of a batch, padding included.
+        similarity_weight: share of the cosine, from 0 to 1.
+        similarity_temperature: difference of worth that makes a preference of .73; above 0.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        InputError: if the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str,
+        *,
+        dtype: str = "auto",
+        max_length: int = 1024,
+        max_batch_tokens: int = 16384,
+        similarity_weight: float = 0.6,
+        similarity_temperature: float = 1.0,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.model_name = model_name_or_path
+        self.num_tokens = 0
+        self.num_shortened = 0
+        self._dtype = dtype
+        self._max_batch_tokens = max_batch_tokens
+        self._weight = similarity_weight
+        self._temperature = similarity_temperature
+        self._trust_remote_code = trust_remote_code
+        self._config = load_config(model_name_or_path, trust_remote_code=trust_remote_code)
+        if self._config.is_encoder_decoder:
+            raise InputError(
+                f"--engine similarity needs a sentence encoder; {model_name_or_path} is an encoder-decoder "
+                f"({self._config.model_type}); use --engine hf for it"
+            )
+        check_dtype(dtype, self._config.model_type, model_name_or_path)
+        self._tokenizer = load_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
+        if self._tokenizer.pad_token is None:  # padding is masked, so that any token serves
+            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
+        positions = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        self._max_length = min(max_length, positions or max_length, self._tokenizer.model_max_length)
+        self._planned: list[list[str]] = []
+        self._batch_of: dict[str, int] = {}
+        self._vectors: dict[str, Vector] = {}
+        self._worths: dict[str, tuple[Candidates, Vector]] = {}
+        self._digests: dict[str, tuple[Candidates, str]] = {}
+
+    @cached_property
+    def identity(self) -> str:
+        """Weights, precision, and how similarity and first stage are mixed."""
+        weights = model_identity(self.model_name, getattr(self._config, "_commit_hash", None))
+        return (
+            f"similarity {weights} dtype={self._dtype} max_length={self._max_length} weight={self._weight} "
+            f"temperature={self._temperature}"
+        )
+
+    @cached_property
+    def _model(self) -> Any:
+        return load_model(AutoModel, self.model_name, self._dtype, trust_remote_code=self._trust_remote_code)
+
+    def prepare(self, candidates: Sequence[Candidates], prompt: ChoicePrompt) -> None:
+        """Plan the batches of all texts of a run."""
+        self._plan(text for entry in candidates for text in _texts(entry, prompt))
+
+    def key_text(self, request: Request) -> str:
+        """The query with all its candidates and their scores, and the passages in question."""
+        candidates, prompt = request.candidates, request.prompt
+        known, digest = self._digests.get(candidates.query_id, (None, ""))
+        if known is not candidates:
+            described = json.dumps([*_texts(candidates, prompt), *candidates.scores])
+            digest = hashlib.sha256(described.encode()).hexdigest()
+            self._digests[candidates.query_id] = (candidates, digest)
+        return json.dumps([digest, request.positions])
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """The requests as they come; what costs time is planned in `prepare`."""
+        indices = list(range(len(requests)))
+        return [indices[start : start + REQUESTS_PER_BATCH] for start in range(0, len(indices), REQUESTS_PER_BATCH)]
+
+    def answer(self, requests: Sequence[Request]) -> list[tuple[float, ...]]:
+        """The worth of each passage shown, over the temperature."""
+        answers = []
+        for request in requests:
+            worths = self._worths_of(request.candidates, request.prompt) / self._temperature
+            answers.append(tuple(float(worths[position]) for position in request.positions))
+        return answers
+
+    def _worths_of(self, candidates: Candidates, prompt: ChoicePrompt) -> Vector:
+        known = self._worths.get(candidates.query_id)
+        if known is None or known[0] is not candidates:
+            query, *passages = (self._vector(text) for text in _texts(candidates, prompt))
+            cosines = np.stack(passages) @ query
+            worths = self._weight * _z_scores(cosines) + (1.0 - self._weight) * _z_scores(np.array(candidates.scores))
+            known = self._worths[candidates.query_id] = (candidates, worths)
+        return known[1]
+
+    def _vector(self, text: str) -> Vector:
+        if text not in self._vectors:
+            self._plan([text])
+            batch = self._planned[self._batch_of[text]]
+            self._vectors.update(zip(batch, self._encode(batch), strict=True))
+        return self._vectors[text]
+
+    def _plan(self, texts: Iterable[str]) -> None:
+        unseen = sorted({text for text in texts if text not in self._batch_of})
+        if not unseen:
+            return
+        encoded = self._tokenizer(unseen, truncation=True, max_length=self._max_length)["input_ids"]
+        for batch in form_batches([len(ids) for ids in encoded], self._max_batch_tokens):
+            self._batch_of.update((unseen[index], len(self._planned)) for index in batch)
+            self._planned.append([unseen[index] for index in batch])
+
+    @torch.inference_mode()
+    def _encode(self, texts: list[str]) -> Vector:
+        encoded = self._tokenizer(
+            texts, truncation=True, max_length=self._max_length, padding=True, return_tensors="pt"
+        ).to(self._model.device)
+        self.num_tokens += int(encoded["attention_mask"].sum())
+        hidden = self._model(**encoded).last_hidden_state.float()  # [N, T, D]
+        mask = encoded["attention_mask"].unsqueeze(-1)
+        pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        vectors: Vector = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy().astype(np.float64)
+        return vectors
+
+
+def _texts(candidates: Candidates, prompt: ChoicePrompt) -> list[str]:
+    return [candidates.query, *(prompt.passage_text(passage) for passage in candidates.passages)]
+
+
+def _z_scores(values: Vector) -> Vector:
+    deviation = values.std()
+    if deviation <= 1e-9 * np.abs(values).max(initial=0.0):  # equal but for rounding
+        return np.zeros(len(values))
+    return (values - values.mean()) / deviation

@@ -1,0 +1,52 @@
+"""Judgements as a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tevatron_distill.schema import Candidates, Group, Qrels
+
+
+class QrelsTeacher:
+    """Orders candidates by their grade, equal grades by the first stage; only relevant ones are ranked.
+
+    A query without a candidate that is judged relevant has nothing to teach and gets no group.
+
+    Args:
+        qrels: grades; a candidate that is not judged has grade 0, and a grade above 0 is relevant.
+    """
+
+    def __init__(self, qrels: Qrels) -> None:
+        self._qrels = qrels
+        self._num_skipped = 0
+
+    def prepare(self, candidates: Sequence[Candidates]) -> None:
+        """Nothing to plan."""
+
+    def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
+        """Yield each query's index and group, or None where no candidate is relevant."""
+        for index, entry in enumerate(block):
+            grades = self._qrels.get(entry.query_id, {})
+            judgements = tuple(float(grades.get(passage.docid, 0)) for passage in entry.passages)
+            num_ranked = sum(judgement > 0 for judgement in judgements)
+            if not num_ranked:
+                self._num_skipped += 1
+                yield index, None
+                continue
+            order = sorted(range(len(judgements)), key=lambda position, js=judgements: (-js[position], position))
+            yield (
+                index,
+                Group(
+                    query_id=entry.query_id,
+                    query=entry.query,
+                    passages=entry.passages,
+                    permutation=tuple(order),
+                    num_ranked=num_ranked,
+                    judgements=judgements,
+                    teacher={"name": "qrels"},
+                ),
+            )
+
+    def report(self) -> Mapping[str, float]:
+        """How many queries were ``skipped`` because no candidate is relevant."""
+        return {"skipped": self._num_skipped}
