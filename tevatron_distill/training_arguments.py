@@ -25,6 +25,10 @@ class DistillTrainingArguments(TrainingArguments):
     )
     teacher_temp: float = field(default=1.0, metadata={"help": "temperature of the teacher's scores in the kl loss"})
     student_temp: float = field(default=1.0, metadata={"help": "temperature of the student's scores in the kl loss"})
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "stop after this many evaluations without a better --metric_for_best_model"},
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "start anew in a folder that holds a finished or another command's model"}
     )

@@ -1,0 +1,120 @@
+"""Train a student on a teacher's groups: ``python -m tevatron_distill.driver.train --help``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import EarlyStoppingCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from tevatron_distill.arguments import parse_arguments
+from tevatron_distill.arguments.data import TrainDataArguments
+from tevatron_distill.arguments.model import LayoutArguments, ModelArguments, student_keywords
+from tevatron_distill.collator import GroupCollator
+from tevatron_distill.dataset import TeacherPermutationDataset
+from tevatron_distill.driver.common import as_mapping, run_main
+from tevatron_distill.formats import load_candidates, load_groups
+from tevatron_distill.formats.folder import FolderRecord
+from tevatron_distill.formats.qrels import read_qrels
+from tevatron_distill.losses import LOSSES
+from tevatron_distill.schema import Group, InputError, Qrels
+from tevatron_distill.students import load_student
+from tevatron_distill.trainer import DistillRerankerTrainer, check_launch
+from tevatron_distill.training_arguments import DistillTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train a student on a teacher's groups."""
+    model_args, layout_args, data_args, training_args = parse_arguments(
+        argv, ModelArguments, LayoutArguments, TrainDataArguments, DistillTrainingArguments, prog="train"
+    )
+    check_launch(training_args.world_size, training_args.n_gpu)
+    record = FolderRecord(
+        training_args.output_dir,
+        as_mapping(model_args, layout_args, data_args, training_args),
+        [path for path in (data_args.dataset_path, data_args.permutation_path, data_args.teacher_run_path) if path],
+        training_args.overwrite_output_dir,
+    )
+    groups = read_training_groups(data_args)
+    eval_dataset, eval_qrels = read_evaluation(data_args)
+
+    set_seed(training_args.seed)
+    tokenizer, model, layout = load_student(**student_keywords(model_args, layout_args, training=True))
+    labels = LOSSES[training_args.loss].labels[0] if data_args.labels == "auto" else data_args.labels
+    trainer = DistillRerankerTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=TeacherPermutationDataset(
+            groups,
+            data_args.train_group_size,
+            training_args.seed,
+            data_args.group_sampling,
+            data_args.positive_passage_no_shuffle,
+            data_args.negative_passage_no_shuffle,
+        ),
+        eval_dataset=eval_dataset,
+        data_collator=GroupCollator(layout, labels),
+        processing_class=tokenizer,
+        loss=training_args.loss,
+        loss_options=training_args.loss_options(),
+        eval_qrels=eval_qrels,
+        callbacks=early_stopping(training_args),
+    )
+    if training_args.is_world_process_zero():
+        record.begin()
+    unfinished = get_last_checkpoint(training_args.output_dir) if record.resumes else None
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or unfinished)
+    trainer.save_model()
+    if training_args.is_world_process_zero():
+        record.finish({"log_history": trainer.state.log_history})
+
+
+def early_stopping(training_args: DistillTrainingArguments) -> list[EarlyStoppingCallback]:
+    """The callback of ``--early_stopping_patience``, where it is given."""
+    patience = training_args.early_stopping_patience
+    return [] if patience is None else [EarlyStoppingCallback(patience)]
+
+
+def read_training_groups(data_args: TrainDataArguments) -> list[Group]:
+    """The groups to learn from, cut to this shard."""
+    groups = load_groups(
+        data_args.dataset_path,
+        dataset_name=data_args.dataset_name,
+        dataset_config=data_args.dataset_config,
+        dataset_split=data_args.dataset_split,
+        permutation_path=data_args.permutation_path,
+        teacher_run_path=data_args.teacher_run_path,
+    )
+    logger.info("read %d groups from %s", len(groups), data_args.dataset_path or data_args.dataset_name)
+    return groups[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
+
+
+def read_evaluation(data_args: TrainDataArguments) -> tuple[TeacherPermutationDataset | None, Qrels | None]:
+    """Whole groups to rank during training, and their judgements."""
+    if data_args.eval_dataset_path is None:
+        return None, None
+    if data_args.eval_qrels_path is None:
+        return TeacherPermutationDataset(load_groups(data_args.eval_dataset_path), train_group_size=None), None
+    qrels = read_qrels(data_args.eval_qrels_path)
+    groups = [
+        Group(
+            candidates.query_id,
+            candidates.query,
+            candidates.passages,
+            permutation=tuple(range(len(candidates.passages))),
+            num_ranked=0,
+            judgements=tuple(
+                float(qrels.get(candidates.query_id, {}).get(passage.docid, 0)) for passage in candidates.passages
+            ),
+        )
+        for candidates in load_candidates(data_args.eval_dataset_path)
+    ]
+    return TeacherPermutationDataset(groups, train_group_size=None), qrels
+
+
+if __name__ == "__main__":
+    run_main(main)
