@@ -20,9 +20,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     Raises:
         SystemExit: with status 1 after an `InputError`, 130 after Ctrl-C.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for chatty in ("httpx", "bm25s", "datasets", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

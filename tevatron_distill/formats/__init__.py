@@ -21,6 +21,7 @@ def load_groups(
     dataset_name: str = "json",
     dataset_config: str | None = None,
     dataset_split: str = "train",
+    dataset_cache_dir: str | None = None,
     permutation_path: str | Path | None = None,
     teacher_run_path: str | Path | None = None,
 ) -> list[Group]:
@@ -36,6 +37,7 @@ def load_groups(
         dataset_name: ``json`` for files of ours and these; else a name for ``datasets.load_dataset``.
         dataset_config: its config.
         dataset_split: its split, also of a save_to_disk folder.
+        dataset_cache_dir: where ``datasets`` keeps what it downloads.
         permutation_path: InstructDistill's list of ``"3 > 1 > 2"`` strings.
         teacher_run_path: a teacher's run over the candidates.
 
@@ -43,7 +45,7 @@ def load_groups(
         InputError: if the dialect is not known, a side file is missing or not used, or a row breaks a rule of its
             dialect.
     """
-    rows, first, source = _open(dataset_path, dataset_name, dataset_config, dataset_split)
+    rows, first, source = _open(dataset_path, dataset_name, dataset_config, dataset_split, dataset_cache_dir)
     dialect = _group_dialect(first, source)
     _check_side_file(source, dialect, "permutation_path", permutation_path, {"InstructDistill"})
     _check_side_file(source, dialect, "teacher_run_path", teacher_run_path, {"RankLLM", "rerank rows"})
@@ -62,13 +64,22 @@ def load_groups(
     return groups.check_groups(named, source)
 
 
-def load_candidates(path: str | Path) -> list[Candidates]:
+def load_candidates(
+    dataset_path: str | Path | None,
+    *,
+    dataset_name: str = "json",
+    dataset_config: str | None = None,
+    dataset_split: str = "train",
+    dataset_cache_dir: str | None = None,
+) -> list[Candidates]:
     """Read candidates with texts: rerank rows, RankLLM's hits, or the passages of our groups (their scores -place).
+
+    Args: as of `load_groups`.
 
     Raises:
         InputError: if the file is of none of these kinds, or a row breaks a rule of its dialect.
     """
-    rows, first, source = _open(path, "json", None, "train")
+    rows, first, source = _open(dataset_path, dataset_name, dataset_config, dataset_split, dataset_cache_dir)
     if "hits" in first:
         return rank_llm.parse_hits(rows, source)
     if "permutation" in first:
@@ -86,9 +97,11 @@ def load_candidates(path: str | Path) -> list[Candidates]:
     )
 
 
-def _open(path: str | Path | None, name: str, config: str | None, split: str) -> tuple[Rows, Row, str]:
+def _open(
+    path: str | Path | None, name: str, config: str | None, split: str, cache_dir: str | None
+) -> tuple[Rows, Row, str]:
     if name != "json":
-        rows, source = read_dataset(name, config, split, None if path is None else str(path)), name
+        rows, source = read_dataset(name, config, split, None if path is None else str(path), cache_dir), name
     elif path is None:
         raise InputError("--dataset_path or --dataset_name is needed")
     elif is_saved_dataset(path):

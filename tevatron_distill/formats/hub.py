@@ -20,7 +20,11 @@ def is_saved_dataset(path: str | Path) -> bool:
 
 
 def read_dataset(
-    name: str, config: str | None = None, split: str = "train", data_files: str | None = None
+    name: str,
+    config: str | None = None,
+    split: str = "train",
+    data_files: str | None = None,
+    cache_dir: str | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Yield ``("name[split][n]", row)`` of ``datasets.load_dataset(name, config, data_files=…, split=…)``.
 
@@ -28,7 +32,7 @@ def read_dataset(
         InputError: if the dataset, its config or its split cannot be loaded.
     """
     try:
-        rows = datasets.load_dataset(name, config, data_files=data_files, split=split)
+        rows = datasets.load_dataset(name, config, data_files=data_files, split=split, cache_dir=cache_dir)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise InputError(
             f"{name}: no such file or folder, and no dataset of this name could be loaded "

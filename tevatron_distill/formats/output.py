@@ -147,20 +147,19 @@ def refuse_existing(path: str | Path, overwrite: bool) -> None:
 
 
 def write_whole(path: str | Path, content: str | Iterable[str], overwrite: bool = False) -> None:
-    """Write a small file by a rename, so that nobody ever sees half of it.
+    """Write a file by a rename, so that nobody ever sees half of it.
 
     Args:
         path: the file; its folder is made where it is missing.
-        content: the text, or its lines without newlines.
+        content: the text, or its lines without newlines, which are written as they come.
         overwrite: replace an existing file.
 
     Raises:
         InputError: if the file exists and ``overwrite`` is False.
     """
     refuse_existing(path, overwrite)
-    text = content if isinstance(content, str) else "".join(f"{line}\n" for line in content)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    replace_text(Path(path), text)
+    replace_text(Path(path), content if isinstance(content, str) else (f"{line}\n" for line in content))
 
 
 def write_run_config(
@@ -227,11 +226,11 @@ def _complete_lines(path: Path) -> list[str]:
     return whole.decode("utf-8").split("\n") if newline else []
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Put a text in a file's place by a rename."""
+def replace_text(path: Path, text: str | Iterable[str]) -> None:
+    """Put a text, or its parts as they come, in a file's place by a rename."""
     fresh = path.with_name(path.name + ".tmp")
     with open(fresh, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+        file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(fresh, path)

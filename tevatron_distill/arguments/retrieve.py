@@ -1,0 +1,72 @@
+"""Flags of ``driver.retrieve``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tevatron_distill.arguments import check_choice
+from tevatron_distill.retrieval import RETRIEVERS
+from tevatron_distill.retrieval.bm25 import LANGUAGES, STEMMERS
+from tevatron_distill.schema import InputError
+
+
+@dataclass
+class RetrieveArguments:
+    """Where texts come from, how candidates are found, and where they go."""
+
+    output_path: str = field(
+        metadata={"help": "the run (TREC); with --retrieval_results the joined rows that the next steps read"}
+    )
+    corpus_path: str | None = field(
+        default=None, metadata={"help": "collection: a BEIR folder, .jsonl, .tsv, or a dataset's name"}
+    )
+    corpus_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --corpus_path"})
+    corpus_data_config: str | None = field(default=None, metadata={"help": "config of a collection loaded by name"})
+    corpus_data_split: str = field(default="train", metadata={"help": "split of a collection loaded by name"})
+    queries_path: str | None = field(
+        default=None, metadata={"help": "queries: a BEIR folder, .jsonl, .tsv, or a dataset's name"}
+    )
+    query_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --queries_path"})
+    query_data_config: str | None = field(default=None, metadata={"help": "config of queries loaded by name"})
+    query_data_split: str | None = field(
+        default=None,
+        metadata={"help": "split of queries loaded by name; of a BEIR folder, the queries that qrels/SPLIT.tsv judges"},
+    )
+    retrieval_results: str | None = field(
+        default=None, metadata={"help": "join this run (3, 4 or 6 columns) with texts instead of searching"}
+    )
+    rerank_input_path: str | None = field(
+        default=None, metadata={"help": "also write the run joined with texts, as rows that the next steps read"}
+    )
+    depth: int = field(default=100, metadata={"help": "candidates a query, at most"})
+    retriever: str = field(default="bm25", metadata={"help": "who searches", "choices": list(RETRIEVERS)})
+    language: str = field(
+        default="english", metadata={"help": "whose stopwords are left out", "choices": list(LANGUAGES)}
+    )
+    stemmer: str = field(
+        default="auto",
+        metadata={"help": "Snowball algorithm; auto for the language's own, or none", "choices": list(STEMMERS)},
+    )
+    k1: float = field(default=0.9, metadata={"help": "BM25: how fast a repeated word stops counting"})
+    b: float = field(default=0.4, metadata={"help": "BM25: how much long passages are held back, 0..1"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
+
+    def __post_init__(self) -> None:
+        check_choice("retriever", self.retriever, list(RETRIEVERS))
+        check_choice("language", self.language, LANGUAGES)
+        check_choice("stemmer", self.stemmer, STEMMERS)
+        if self.depth < 1:
+            raise InputError(f"--depth must be at least 1; got {self.depth}")
+        if self.retrieval_results is not None and self.rerank_input_path is not None:
+            raise InputError("with --retrieval_results the joined rows go to --output_path; drop --rerank_input_path")
+        self.corpus_source = _one_of("corpus_path", self.corpus_path, "corpus_data_name", self.corpus_data_name)
+        self.queries_source = _one_of("queries_path", self.queries_path, "query_data_name", self.query_data_name)
+
+
+def _one_of(first: str, first_value: str | None, second: str, second_value: str | None) -> str:
+    if first_value is not None and second_value is None:
+        return first_value
+    if second_value is not None and first_value is None:
+        return second_value
+    came = "neither" if first_value is None else "both"
+    raise InputError(f"one of --{first} and --{second} is needed; got {came}")
