@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from tevatron_distill.batching import run_batches, token_budget_batches
 from tevatron_distill.engines.identity import model_identity
 from tevatron_distill.engines.loading import check_dtype, load_config, load_model, load_tokenizer
 from tevatron_distill.engines.request import Request
@@ -120,27 +121,33 @@ class HFEngine:
             )
             for request in requests
         ]
-        return form_batches(sizes, self._max_batch_tokens)
+        return token_budget_batches(sizes, self._max_batch_tokens)
 
     def _count_tokens(self, texts: list[str]) -> list[int]:
         if not texts:
             return []
         return [len(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
-    @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[tuple[float, ...]]:
         """The logits of each request's labels, behind the answer's beginning."""
         encoded = [self._encode(request) for request in requests]
+        answers: dict[int, tuple[float, ...]] = {}
+        for rows, logits in run_batches(
+            lambda rows: self._label_logits([encoded[row] for row in rows], [requests[row].prompt for row in rows]),
+            [list(range(len(requests)))],
+        ):
+            answers.update(zip(rows, logits, strict=True))
         self.num_tokens += sum(len(ids) for ids in encoded)
-        labels = torch.tensor([self._labels(request.prompt) for request in requests])
+        return [answers[row] for row in range(len(requests))]
+
+    @torch.inference_mode()
+    def _label_logits(self, encoded: list[list[int]], prompts: list[ChoicePrompt]) -> list[tuple[float, ...]]:
         if self._is_encoder_decoder:
-            prefixes = [self._decoder_ids(request.prompt) for request in requests]
-            self.num_tokens += sum(len(ids) for ids in prefixes)
-            logits = self._seq2seq_logits(encoded, prefixes)
+            logits = self._seq2seq_logits(encoded, [self._decoder_ids(prompt) for prompt in prompts])
         else:
             logits = self._causal_logits(encoded)
-        chosen = logits.gather(1, labels.to(logits.device)).float()  # [N, labels]
-        return [tuple(row) for row in chosen.tolist()]
+        labels = torch.tensor([self._labels(prompt) for prompt in prompts], device=logits.device)
+        return [tuple(row) for row in logits.gather(1, labels).float().tolist()]
 
     def _seq2seq_logits(self, encoded: list[list[int]], prefixes: list[list[int]]) -> Tensor:
         input_ids, attention_mask = self._pad(encoded, left=False)
@@ -247,17 +254,6 @@ class HFEngine:
                 )
             found.append(with_label[-1])
         return found
-
-
-def form_batches(sizes: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Indices in batches, longest first, so that ``batch size * longest`` stays within the budget."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
-        if batches and (len(batches[-1]) + 1) * sizes[batches[-1][0]] <= max_batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
 
 
 def _example(prompt: ChoicePrompt) -> Request:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel
 
-from tevatron_distill.engines.hf import form_batches
+from tevatron_distill.batching import token_budget_batches
 from tevatron_distill.engines.identity import model_identity
 from tevatron_distill.engines.loading import check_dtype, load_config, load_model, load_tokenizer
 from tevatron_distill.engines.request import Request
@@ -145,7 +145,7 @@ class SimilarityEngine:
         if not unseen:
             return
         encoded = self._tokenizer(unseen, truncation=True, max_length=self._max_length)["input_ids"]
-        for batch in form_batches([len(ids) for ids in encoded], self._max_batch_tokens):
+        for batch in token_budget_batches([len(ids) for ids in encoded], self._max_batch_tokens):
             self._batch_of.update((unseen[index], len(self._planned)) for index in batch)
             self._planned.append([unseen[index] for index in batch])
 

@@ -61,9 +61,10 @@ class PairwiseTeacher:
             yield index, self._group(books[index], result)
 
     def _ask(self, asked: list[tuple[_Book, Pair]]) -> list[Answer]:
-        new = {
-            (id(book), frozenset(pair)): (book, pair) for book, pair in asked if frozenset(pair) not in book.verdicts
-        }
+        new: dict[tuple[int, frozenset[int]], tuple[_Book, Pair]] = {}
+        for book, pair in asked:
+            if frozenset(pair) not in book.verdicts:
+                new.setdefault((id(book), frozenset(pair)), (book, pair))
         requests = [
             Request(self._prompt, book.candidates, order, tuple(book.texts[position] for position in order))
             for book, (i, j) in new.values()

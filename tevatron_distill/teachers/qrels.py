@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tevatron_distill.permutation import from_scores
 from tevatron_distill.schema import Candidates, Group, Qrels
 
 
@@ -26,26 +27,25 @@ class QrelsTeacher:
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
         """Yield each query's index and group, or None where no candidate is relevant."""
         for index, entry in enumerate(block):
-            grades = self._qrels.get(entry.query_id, {})
-            judgements = tuple(float(grades.get(passage.docid, 0)) for passage in entry.passages)
-            num_ranked = sum(judgement > 0 for judgement in judgements)
-            if not num_ranked:
-                self._num_skipped += 1
-                yield index, None
-                continue
-            order = sorted(range(len(judgements)), key=lambda position, js=judgements: (-js[position], position))
-            yield (
-                index,
-                Group(
-                    query_id=entry.query_id,
-                    query=entry.query,
-                    passages=entry.passages,
-                    permutation=tuple(order),
-                    num_ranked=num_ranked,
-                    judgements=judgements,
-                    teacher={"name": "qrels"},
-                ),
-            )
+            group = self._judge(entry)
+            self._num_skipped += group is None
+            yield index, group
+
+    def _judge(self, candidates: Candidates) -> Group | None:
+        grades = self._qrels.get(candidates.query_id, {})
+        judgements = tuple(float(grades.get(passage.docid, 0)) for passage in candidates.passages)
+        num_ranked = sum(judgement > 0 for judgement in judgements)
+        if not num_ranked:
+            return None
+        return Group(
+            query_id=candidates.query_id,
+            query=candidates.query,
+            passages=candidates.passages,
+            permutation=from_scores(judgements),
+            num_ranked=num_ranked,
+            judgements=judgements,
+            teacher={"name": "qrels"},
+        )
 
     def report(self) -> Mapping[str, float]:
         """How many queries were ``skipped`` because no candidate is relevant."""

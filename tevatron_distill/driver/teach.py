@@ -1,0 +1,185 @@
+"""Let a teacher order candidates, which makes groups: ``python -m tevatron_distill.driver.teach --help``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from tevatron_distill.arguments import parse_arguments
+from tevatron_distill.arguments.data import DatasetArguments
+from tevatron_distill.arguments.teach import TeachArguments
+from tevatron_distill.driver.common import as_mapping, run_main
+from tevatron_distill.engines import ENGINES, AnswerCache
+from tevatron_distill.formats import load_candidates
+from tevatron_distill.formats.groups import group_to_line, parse_group
+from tevatron_distill.formats.instructdistill import format_permutation
+from tevatron_distill.formats.output import ResumableOutput, refuse_existing, write_whole
+from tevatron_distill.formats.qrels import read_qrels
+from tevatron_distill.formats.runs import write_run
+from tevatron_distill.prompts import PAIR_PROMPTS
+from tevatron_distill.schema import Candidates, Group, InputError, Permutation
+from tevatron_distill.sorting import SORTS
+from tevatron_distill.teachers import PairwiseTeacher, QrelsTeacher, Teacher
+
+logger = logging.getLogger(__name__)
+
+
+class Verdict(NamedTuple):
+    """What is left of a group for the files beside it."""
+
+    query_id: str
+    docids: list[str]
+    permutation: Permutation
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Ask the teacher about every query and append its groups as they finish."""
+    data_args, args = parse_arguments(argv, DatasetArguments, TeachArguments, prog="teach")
+    check_side_files(args)
+    inputs = [path for path in (data_args.dataset_path, args.qrels_path) if path is not None]
+    output = ResumableOutput(args.output_path, as_mapping(data_args, args), inputs, args.overwrite_output_dir)
+    candidates = read_candidates_to_teach(data_args, args.depth)
+    with ExitStack() as stack:
+        teacher = build_teacher(args, stack)
+        teacher.prepare(candidates)
+        stack.enter_context(output)
+        began = time.monotonic()
+        verdicts = teach_all(teacher, candidates, output, args.queries_per_round)
+        num_taught = len(verdicts) - output.num_done_lines
+        report = {
+            "queries": len(verdicts),
+            "resumed": output.num_done_lines,
+            **teacher.report(),
+            "seconds_per_query": (time.monotonic() - began) / max(1, num_taught),
+        }
+        write_side_files(args, verdicts)
+        output.add_report(report)
+    print_report(report)
+
+
+def check_side_files(args: TeachArguments) -> None:
+    """Refuse to write over finished files; those that an unfinished run left are its own.
+
+    Raises:
+        InputError: if one exists without ``--overwrite_output_dir``.
+    """
+    unfinished = Path(f"{args.output_path}.partial").exists()
+    for path in (args.run_path, args.permutation_path):
+        if path is not None:
+            refuse_existing(path, args.overwrite_output_dir or unfinished)
+
+
+def read_candidates_to_teach(data_args: DatasetArguments, depth: int) -> list[Candidates]:
+    """The candidates of this shard's queries, cut at the depth."""
+    candidates = load_candidates(
+        data_args.dataset_path,
+        dataset_name=data_args.dataset_name,
+        dataset_config=data_args.dataset_config,
+        dataset_split=data_args.dataset_split,
+        dataset_cache_dir=data_args.dataset_cache_dir,
+    )
+    shard = candidates[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
+    logger.info("read the candidates of %d queries", len(shard))
+    return [entry.top(depth) for entry in shard]
+
+
+def build_teacher(args: TeachArguments, stack: ExitStack) -> Teacher:
+    """The teacher that the flags describe; what it must close is left to ``stack``."""
+    if args.teacher == "qrels":
+        return QrelsTeacher(read_qrels(args.qrels_path or ""))
+    make_engine = ENGINES[args.engine]
+    engine = make_engine(**keywords_of(make_engine, args))
+    make_sort = SORTS[args.sort]
+    sort = partial(make_sort, **keywords_of(make_sort, args))
+    cache_path = args.cache_path or Path(args.output_path).with_name("answer_cache.sqlite")
+    cache = stack.enter_context(AnswerCache(cache_path))
+    return PairwiseTeacher(engine, PAIR_PROMPTS[args.prompt], sort, args.sort, cache)
+
+
+def keywords_of(make: Callable[..., Any], args: TeachArguments) -> dict[str, Any]:
+    """The flags that ``make`` takes; a flag and its keyword have one spelling."""
+    flags = as_mapping(args)
+    return {name: flags[name] for name in inspect.signature(make).parameters if name in flags}
+
+
+def teach_all(
+    teacher: Teacher, candidates: Sequence[Candidates], output: ResumableOutput, queries_per_round: int
+) -> list[Verdict]:
+    """Append the groups of all queries, in the order of the input, block by block.
+
+    Blocks are formed from the input alone. One that an interruption has cut is taught again as a whole, mostly from
+    the answer cache, and only its missing lines are written.
+
+    Raises:
+        InputError: if no query gets a group.
+    """
+    verdicts = [verdict_of(parse_group(str(output.path), json.loads(line))) for line in output.done_lines]
+    done = {verdict.query_id for verdict in verdicts}
+    with tqdm(total=len(candidates), desc="teach", unit="query", disable=None) as progress:
+        for start in range(0, len(candidates), queries_per_round):
+            block = candidates[start : start + queries_per_round]
+            if any(entry.query_id not in done for entry in block):
+                for group in in_order(teacher, block):
+                    if group is not None and group.query_id not in done:
+                        output.append([group_to_line(group)])
+                        verdicts.append(verdict_of(group))
+            progress.update(len(block))
+    if not verdicts:
+        raise InputError("no query has a candidate that is judged relevant; check that docids and query_ids agree")
+    if len(verdicts) < len(candidates):
+        logger.warning(
+            "%d of %d queries have no candidate that is judged relevant and get no group",
+            len(candidates) - len(verdicts),
+            len(candidates),
+        )
+    return verdicts
+
+
+def in_order(teacher: Teacher, block: Sequence[Candidates]) -> Iterator[Group | None]:
+    """The groups of a block in its order, each as soon as all before it are there."""
+    waiting: dict[int, Group | None] = {}
+    place = 0
+    for index, group in teacher.teach(block):
+        waiting[index] = group
+        while place in waiting:
+            yield waiting.pop(place)
+            place += 1
+
+
+def verdict_of(group: Group) -> Verdict:
+    """The docids best first, and the permutation."""
+    docids = [group.passages[position].docid for position in group.permutation]
+    return Verdict(group.query_id, docids, group.permutation)
+
+
+def write_side_files(args: TeachArguments, verdicts: Sequence[Verdict]) -> None:
+    """The teacher's own run and InstructDistill's list, where they are asked for."""
+    if args.run_path is not None:
+        run = {
+            verdict.query_id: {docid: float(-place) for place, docid in enumerate(verdict.docids)}
+            for verdict in verdicts
+        }
+        write_run(args.run_path, run, "trec", args.teacher, overwrite=True)
+    if args.permutation_path is not None:
+        orders = [format_permutation(verdict.permutation) for verdict in verdicts]
+        write_whole(args.permutation_path, json.dumps(orders, indent=0) + "\n", overwrite=True)
+
+
+def print_report(report: Mapping[str, float]) -> None:
+    """One figure a line."""
+    width = max(len(name) for name in report)
+    for name, value in report.items():
+        print(f"{name.ljust(width)}  {value:.4g}" if isinstance(value, float) else f"{name.ljust(width)}  {value}")
+
+
+if __name__ == "__main__":
+    run_main(main)
