@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -19,7 +19,8 @@ from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.folder import FolderRecord
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.losses import LOSSES
-from tevatron_distill.schema import Group, InputError, Qrels
+from tevatron_distill.permutation import from_scores
+from tevatron_distill.schema import Candidates, Group, InputError, Qrels
 from tevatron_distill.students import load_student
 from tevatron_distill.trainer import DistillRerankerTrainer, check_launch
 from tevatron_distill.training_arguments import DistillTrainingArguments
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = FolderRecord(
         training_args.output_dir,
         as_mapping(model_args, layout_args, data_args, training_args),
-        [path for path in (data_args.dataset_path, data_args.permutation_path, data_args.teacher_run_path) if path],
+        [path for paths in training_files(data_args) for path in paths if path],
         training_args.overwrite_output_dir,
     )
     groups = read_training_groups(data_args)
@@ -64,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         eval_qrels=eval_qrels,
         callbacks=early_stopping(training_args),
     )
-    if training_args.is_world_process_zero():
+    if trainer.is_world_process_zero():
         record.begin()
     unfinished = get_last_checkpoint(training_args.output_dir) if record.resumes else None
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or unfinished)
     trainer.save_model()
-    if training_args.is_world_process_zero():
+    if trainer.is_world_process_zero():
         record.finish({"log_history": trainer.state.log_history})
 
 
@@ -79,16 +80,47 @@ def early_stopping(training_args: DistillTrainingArguments) -> list[EarlyStoppin
     return [] if patience is None else [EarlyStoppingCallback(patience)]
 
 
+def training_files(data_args: TrainDataArguments) -> list[tuple[str | None, str | None, str | None]]:
+    """Rows, permutations and teacher's run that belong together; patterns (``*``) pair up in sorted order.
+
+    Raises:
+        InputError: if a pattern matches nothing, or the patterns match different numbers of files.
+    """
+    patterns = (data_args.dataset_path, data_args.permutation_path, data_args.teacher_run_path)
+    lists = [expand_pattern(pattern) for pattern in patterns if pattern is not None]
+    if len({len(paths) for paths in lists}) > 1:
+        raise InputError(
+            f"patterns of files must match equally many, to be paired in sorted order; got {[len(p) for p in lists]} "
+            f"for {[pattern for pattern in patterns if pattern is not None]}"
+        )
+    count = len(lists[0]) if lists else 1
+    columns = [[None] * count if pattern is None else expand_pattern(pattern) for pattern in patterns]
+    return list(zip(*columns, strict=True))
+
+
+def expand_pattern(pattern: str) -> list[str]:
+    """The files that a pattern names, sorted; a name without ``*`` stands for itself."""
+    if "*" not in pattern:
+        return [pattern]
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise InputError(f"{pattern}: no file matches the pattern; check the path")
+    return paths
+
+
 def read_training_groups(data_args: TrainDataArguments) -> list[Group]:
-    """The groups to learn from, cut to this shard."""
-    groups = load_groups(
-        data_args.dataset_path,
-        dataset_name=data_args.dataset_name,
-        dataset_config=data_args.dataset_config,
-        dataset_split=data_args.dataset_split,
-        permutation_path=data_args.permutation_path,
-        teacher_run_path=data_args.teacher_run_path,
-    )
+    """The groups to learn from, of all files, cut to this shard."""
+    groups: list[Group] = []
+    for dataset_path, permutation_path, teacher_run_path in training_files(data_args):
+        groups += load_groups(
+            dataset_path,
+            dataset_name=data_args.dataset_name,
+            dataset_config=data_args.dataset_config,
+            dataset_split=data_args.dataset_split,
+            dataset_cache_dir=data_args.dataset_cache_dir,
+            permutation_path=permutation_path,
+            teacher_run_path=teacher_run_path,
+        )
     logger.info("read %d groups from %s", len(groups), data_args.dataset_path or data_args.dataset_name)
     return groups[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
 
@@ -100,20 +132,27 @@ def read_evaluation(data_args: TrainDataArguments) -> tuple[TeacherPermutationDa
     if data_args.eval_qrels_path is None:
         return TeacherPermutationDataset(load_groups(data_args.eval_dataset_path), train_group_size=None), None
     qrels = read_qrels(data_args.eval_qrels_path)
-    groups = [
-        Group(
-            candidates.query_id,
-            candidates.query,
-            candidates.passages,
-            permutation=tuple(range(len(candidates.passages))),
-            num_ranked=0,
-            judgements=tuple(
-                float(qrels.get(candidates.query_id, {}).get(passage.docid, 0)) for passage in candidates.passages
-            ),
-        )
-        for candidates in load_candidates(data_args.eval_dataset_path)
-    ]
+    groups = [judged_group(candidates, qrels) for candidates in load_candidates(data_args.eval_dataset_path)]
     return TeacherPermutationDataset(groups, train_group_size=None), qrels
+
+
+def judged_group(candidates: Candidates, qrels: Qrels) -> Group:
+    """Candidates whose verdict is their judgement; it stands in for scores and preferences in the loss reported."""
+    judged = qrels.get(candidates.query_id, {})
+    grades = tuple(float(judged.get(passage.docid, 0)) for passage in candidates.passages)
+    places = range(len(grades))
+    return Group(
+        candidates.query_id,
+        candidates.query,
+        candidates.passages,
+        permutation=from_scores(grades),
+        num_ranked=sum(grade > 0 for grade in grades),
+        scores=grades,
+        preferences=tuple(
+            (i, j, float(grades[i] > grades[j])) for i in places for j in places[:i] if grades[i] != grades[j]
+        ),
+        judgements=grades,
+    )
 
 
 if __name__ == "__main__":
