@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -106,8 +105,3 @@ def saved_settings(source: Source, options: LoadOptions) -> RerankerSettings | N
             "a backbone with a separate reranker_head.pt is not read"
         )
     return saved
-
-
-def setting_names() -> set[str]:
-    """Names of all settings."""
-    return {field.name for field in dataclasses.fields(RerankerSettings)}

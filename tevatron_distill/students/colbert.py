@@ -67,12 +67,12 @@ def colbert_class(parent: Any) -> Any:
             self.linear = nn.Linear(config.hidden_size, config.colbert_dim, bias=config.colbert_bias)
             self.post_init()
 
-    def encode(self: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token vectors ``[R, T, D]`` of unit length; those of padding mean nothing."""
+    def encode(self: Any, input_ids: Tensor, attention_mask: Tensor, normalize: bool = True) -> Tensor:
+        """Token vectors ``[R, T, D]``, of unit length if asked; those of padding mean nothing."""
         hidden = parent.forward(self, input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.config.colbert_dim:
             hidden = self.linear(hidden)
-        return functional.normalize(hidden.float(), dim=-1).to(hidden.dtype)
+        return functional.normalize(hidden.float(), dim=-1).to(hidden.dtype) if normalize else hidden
 
     def forward(
         self: Any,

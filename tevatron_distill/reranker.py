@@ -1,0 +1,295 @@
+"""Reranker: load any student's folder, score pairs, rank lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from tevatron_distill.batching import run_batches, token_budget_batches
+from tevatron_distill.layouts import DualLayout, Layout, PointLayout
+from tevatron_distill.layouts.rows import Row, padded_length
+from tevatron_distill.schema import Candidates, InputError, Passage
+from tevatron_distill.students import LoadOptions, load_student
+
+MAX_BATCH_TOKENS = 16384
+PAIRS_AT_ONCE = 256
+
+
+@dataclass
+class TokenCount:
+    """What has gone through the model.
+
+    Attributes:
+        rows: token rows.
+        tokens: real tokens.
+        padded: real tokens and padding.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    padded: int = 0
+
+    @property
+    def real_share(self) -> float:
+        """Share of real tokens in all that were computed; 1.0 before anything was."""
+        return self.tokens / self.padded if self.padded else 1.0
+
+
+class Reranker:
+    """A student that ranks.
+
+    Args:
+        model: the student's model.
+        layout: the student's layout (with its tokenizer and settings).
+        device: where it runs; None takes a GPU where there is one.
+        max_batch_tokens: budget of a batch, padding included.
+
+    Attributes:
+        count: tokens that have gone through the model.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        layout: Layout,
+        device: str | torch.device | None = None,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+    ) -> None:
+        self.device = torch.device(device or default_device())
+        self.model = model.to(self.device).eval()
+        self.layout = layout
+        self.max_batch_tokens = max_batch_tokens
+        self.count = TokenCount()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str,
+        student: str | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | None = None,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        lora_name_or_path: str | None = None,
+        attn_implementation: str | None = None,
+        trust_remote_code: bool = False,
+        **settings: Any,
+    ) -> Reranker:
+        """Load a student's folder, an adapter's folder, or a plain published model as ``student``.
+
+        Args:
+            path: a folder or a name on the hub.
+            student: ``cross_encoder``, ``yes_token`` or ``colbert``; None for what the folder says, else the first.
+            device: where it runs; None takes a GPU where there is one.
+            dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (the folder's own); None is float32 on a CPU and
+                the folder's own elsewhere.
+            max_batch_tokens: budget of a batch, padding included.
+            lora_name_or_path: adapter to merge into the model.
+            attn_implementation: as in transformers.
+            trust_remote_code: run code that the model's folder brings.
+            settings: values of ``RerankerSettings`` that differ from the folder's (``rerank_max_len``, ``prompt``, …).
+
+        Raises:
+            InputError: if the folder cannot be that student, or its score would be random.
+        """
+        device = torch.device(device or default_device())
+        options = LoadOptions(
+            dtype=dtype or default_dtype(device),
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+            lora_name_or_path=lora_name_or_path,
+        )
+        loaded = load_student(str(path), student, options=options, settings=settings)
+        return cls(loaded.model, loaded.layout, device, max_batch_tokens)
+
+    @overload
+    def rank(self, query: str, passages: Sequence[str]) -> list[tuple[int, float]]: ...
+    @overload
+    def rank(self, query: str, passages: Sequence[Passage]) -> list[tuple[str, float]]: ...
+    def rank(self, query: str, passages: Sequence[str] | Sequence[Passage]) -> list[Any]:
+        """Order passages for a query.
+
+        Args:
+            query: its text.
+            passages: texts, or passages with title and docid.
+
+        Returns:
+            (position, score) of each text, or (docid, score) of each passage, best first; equal scores keep the
+            order given.
+        """
+        if not passages:
+            return []
+        given = [
+            passage if isinstance(passage, Passage) else Passage(str(position), passage)
+            for position, passage in enumerate(passages)
+        ]
+        [scores] = self.score_candidates([Candidates("", query, tuple(given), (0.0,) * len(given))])
+        names = [
+            passage.docid if isinstance(passage, Passage) else position for position, passage in enumerate(passages)
+        ]
+        return sorted(zip(names, scores, strict=True), key=lambda pair: -pair[1])
+
+    @overload
+    def compute_score(self, pairs: Sequence[str]) -> float: ...
+    @overload
+    def compute_score(self, pairs: Sequence[Sequence[str]]) -> list[float]: ...
+    def compute_score(self, pairs: Sequence[str] | Sequence[Sequence[str]]) -> float | list[float]:
+        """Scores of (query, passage) pairs, or of the one pair given."""
+        if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
+            return self.compute_score([[str(text) for text in pairs]])[0]
+        candidates = []
+        for number, (query, text) in enumerate(pairs):
+            candidates.append(Candidates(f"pair {number}", query, (Passage("", text),), (0.0,)))
+        return [scores[0] for scores in self.score_candidates(candidates)]
+
+    def score_candidates(self, candidates: Sequence[Candidates]) -> list[list[float]]:
+        """Scores of whole lists, aligned with their passages.
+
+        Rows are batched in length order over all lists, so that many lists at once are faster than one by one; the
+        scores are the same up to the last bits of floating point.
+
+        Raises:
+            InputError: if a text is empty, a row ends in the pad token, or a score is no finite number.
+        """
+        for one in candidates:
+            if not one.query.strip() or not all(passage.title or passage.text.strip() for passage in one.passages):
+                raise InputError(
+                    f'query_id "{one.query_id}": query and passages must have text; got an empty one; remove it'
+                )
+        if not any(one.passages for one in candidates):
+            return [[] for _ in candidates]
+        with torch.inference_mode():
+            if isinstance(self.layout, PointLayout):
+                scores = self._score_rows(self.layout, candidates)
+            elif isinstance(self.layout, DualLayout):
+                scores = self._score_vectors(self.layout, candidates)
+            else:
+                raise TypeError(f"a Reranker scores by a PointLayout or a DualLayout; got {self.layout!r}")
+        for one, row in zip(candidates, scores, strict=True):
+            for passage, score in zip(one.passages, row, strict=True):
+                if not math.isfinite(score):
+                    raise InputError(
+                        f'query_id "{one.query_id}", docid "{passage.docid}": a score must be finite; got {score}; '
+                        "half precision may overflow (use --bf16 or float32), else the weights are broken"
+                    )
+        return scores
+
+    def encode(
+        self, texts: str | Sequence[str], normalize_embeddings: bool = True, *, is_query: bool = False
+    ) -> list[Tensor]:
+        """Token vectors of a colbert student.
+
+        Args:
+            texts: texts, or one.
+            normalize_embeddings: vectors have unit length.
+            is_query: the texts are queries (another prefix, another length), not passages.
+
+        Returns:
+            For each text float32 ``[T, D]`` on the CPU, its counted tokens only.
+
+        Raises:
+            TypeError: if the student is no colbert.
+        """
+        layout = self.layout
+        if not isinstance(layout, DualLayout):
+            raise TypeError(f"only a colbert student makes token vectors; this one is {layout.settings.student}")
+        texts = [texts] if isinstance(texts, str) else texts
+        rows = [layout.encode_query(text) if is_query else layout.encode_passage(Passage("", text)) for text in texts]
+        with torch.inference_mode():
+            vectors = self._vectors(layout, rows, normalize_embeddings)
+        return [one.cpu() for one in vectors]
+
+    def _batches(self, rows: Sequence[Row]) -> list[list[int]]:
+        multiple = self.layout.settings.pad_to_multiple_of
+        batches = token_budget_batches([len(row.input_ids) for row in rows], self.max_batch_tokens, multiple=multiple)
+        self.count.rows += len(rows)
+        self.count.tokens += sum(len(row.input_ids) for row in rows)
+        for batch in batches:
+            self.count.padded += len(batch) * padded_length(len(rows[batch[0]].input_ids), multiple)
+        return batches
+
+    def _score_rows(self, layout: PointLayout, candidates: Sequence[Candidates]) -> list[list[float]]:
+        rows = [row for one in candidates for row in layout.rows(one)]
+
+        def forward(batch: list[int]) -> list[float]:
+            inputs = layout.pad([rows[position] for position in batch])
+            outputs = self.model(**{name: inputs[name].to(self.device) for name in layout.model_inputs})
+            return layout.row_scores(outputs).tolist()
+
+        flat = [0.0] * len(rows)
+        for batch, scores in run_batches(forward, self._batches(rows)):
+            for position, score in zip(batch, scores, strict=True):
+                flat[position] = score
+        ends = torch.tensor([len(one.passages) for one in candidates]).cumsum(0).tolist()
+        return [flat[end - len(one.passages) : end] for one, end in zip(candidates, ends, strict=True)]
+
+    def _vectors(self, layout: DualLayout, rows: Sequence[Row], normalize: bool = True) -> list[Tensor]:
+        """Vectors ``[T, D]`` of the counted tokens of each row, float32."""
+
+        def forward(batch: list[int]) -> list[Tensor]:
+            inputs = {name: tensor.to(self.device) for name, tensor in layout.pad([rows[i] for i in batch]).items()}
+            vectors = self.model.encode(inputs["input_ids"], inputs["attention_mask"], normalize)
+            return [one[counted].float() for one, counted in zip(vectors, inputs["counted"], strict=True)]
+
+        made: list[Tensor] = [torch.empty(0)] * len(rows)
+        for batch, vectors in run_batches(forward, self._batches(rows)):
+            for position, vector in zip(batch, vectors, strict=True):
+                made[position] = vector
+        return made
+
+    def _score_vectors(self, layout: DualLayout, candidates: Sequence[Candidates]) -> list[list[float]]:
+        """Each distinct query and passage is encoded once, and a passage's vectors live for one batch only."""
+        query, query_counted = pad_vectors(
+            self._vectors(layout, [layout.encode_query(one.query) for one in candidates])
+        )
+        wanted: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for number, one in enumerate(candidates):
+            for place, passage in enumerate(one.passages):
+                wanted.setdefault((passage.title, passage.text), []).append((number, place))
+        rows = [layout.encode_passage(Passage("", text, title)) for title, text in wanted]
+        places = list(wanted.values())
+        scores = [[0.0] * len(one.passages) for one in candidates]
+
+        def forward(batch: list[int]) -> list[tuple[tuple[int, int], float]]:
+            inputs = {name: tensor.to(self.device) for name, tensor in layout.pad([rows[i] for i in batch]).items()}
+            vectors = self.model.encode(inputs["input_ids"], inputs["attention_mask"])
+            pairs = [(line, place) for line, position in enumerate(batch) for place in places[position]]
+            found: list[tuple[tuple[int, int], float]] = []
+            for start in range(0, len(pairs), PAIRS_AT_ONCE):
+                part = pairs[start : start + PAIRS_AT_ONCE]
+                lines = torch.tensor([line for line, _ in part], device=self.device)
+                owners = torch.tensor([number for _, (number, _) in part], device=self.device)
+                values = layout.row_scores(
+                    query[owners], query_counted[owners], vectors[lines], inputs["counted"][lines]
+                )
+                found.extend(zip((place for _, place in part), values.tolist(), strict=True))
+            return found
+
+        for _, found in run_batches(forward, self._batches(rows)):
+            for (number, place), score in found:
+                scores[number][place] = score
+        return scores
+
+
+def pad_vectors(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Token vectors ``[T, D]`` of several texts as one ``[R, T, D]`` and a bool mask ``[R, T]`` of the real ones."""
+    padded = torch.nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
+    sizes = torch.tensor([len(one) for one in vectors], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < sizes[:, None]
+
+
+def default_device() -> torch.device:
+    """A GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def default_dtype(device: torch.device) -> str:
+    """float32 on a CPU, which computes half precision slowly; elsewhere the folder's own."""
+    return "float32" if device.type == "cpu" else "auto"
