@@ -123,8 +123,8 @@ class LayoutArguments:
     )
     query_prefix: str | None = field(default=None, metadata={"help": "put before the query (default: as saved)"})
     passage_prefix: str | None = field(default=None, metadata={"help": "put before the passage (default: as saved)"})
-    append_eos_token: bool | None = field(
-        default=None, metadata={"help": "end a decoder's row in the end-of-sequence token (default: as saved)"}
+    append_eos_token: bool = field(
+        default=False, metadata={"help": "end a decoder's row in the end-of-sequence token (default: as saved)"}
     )
     pad_to_multiple_of: int | None = field(
         default=None, metadata={"help": "row lengths are rounded up to it (default: as saved, else 16)"}
@@ -157,6 +157,7 @@ def student_keywords(
         "options": model_arguments.load_options(training=training, dtype=dtype),
         "settings": {
             **asdict(layout_arguments),
+            "append_eos_token": layout_arguments.append_eos_token or None,
             "prompt": model_arguments.prompt,
             "yes_token": model_arguments.yes_token,
         },
