@@ -1,3 +1,66 @@
-"""Distil the ranking of a large language model into a small, fast reranker."""
+"""Distil the ranking of a large language model into a small, fast reranker.
+
+The names here are loaded when they are first used, so that ``import tevatron_distill`` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tevatron_distill.collator import GroupCollator
+    from tevatron_distill.dataset import TeacherPermutationDataset
+    from tevatron_distill.formats import load_candidates, load_groups
+    from tevatron_distill.losses import LOSSES
+    from tevatron_distill.reranker import Reranker
+    from tevatron_distill.schema import Candidates, Group, InputError, Passage
+    from tevatron_distill.students import STUDENTS, load_student
+    from tevatron_distill.trainer import DistillRerankerTrainer
+    from tevatron_distill.training_arguments import DistillTrainingArguments
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Candidates": "schema",
+    "DistillRerankerTrainer": "trainer",
+    "DistillTrainingArguments": "training_arguments",
+    "Group": "schema",
+    "GroupCollator": "collator",
+    "InputError": "schema",
+    "LOSSES": "losses",
+    "Passage": "schema",
+    "Reranker": "reranker",
+    "STUDENTS": "students",
+    "TeacherPermutationDataset": "dataset",
+    "load_candidates": "formats",
+    "load_groups": "formats",
+    "load_student": "students",
+}
+
+__all__ = [
+    "LOSSES",
+    "STUDENTS",
+    "Candidates",
+    "DistillRerankerTrainer",
+    "DistillTrainingArguments",
+    "Group",
+    "GroupCollator",
+    "InputError",
+    "Passage",
+    "Reranker",
+    "TeacherPermutationDataset",
+    "load_candidates",
+    "load_groups",
+    "load_student",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
