@@ -138,6 +138,8 @@ class HFEngine:
         ):
             answers.update(zip(rows, logits, strict=True))
         self.num_tokens += sum(len(ids) for ids in encoded)
+        if self._is_encoder_decoder:
+            self.num_tokens += sum(len(self._decoder_ids(request.prompt)) for request in requests)
         return [answers[row] for row in range(len(requests))]
 
     @torch.inference_mode()
