@@ -41,13 +41,14 @@ class ResumableOutput:
     The same command, started again after an interruption, finds the complete lines of the partial file in
     ``done_lines`` and goes on behind them. ``<path>.run_config.json`` (while unfinished
     ``<path>.partial.run_config.json``) records arguments, versions, commit and the hashes of the inputs; a
-    partial file that other arguments or inputs began is refused, or, with ``overwrite``, thrown away.
+    partial file that other arguments or inputs began is refused.
 
     Args:
         path: the finished file; its folder is made where it is missing.
         arguments: what the output depends on, name to JSON value.
         inputs: files and folders whose content the output depends on.
-        overwrite: replace a complete file (at the end, so that the old one is never lost to a failed run).
+        overwrite: begin anew: a partial file is thrown away, a complete one is replaced (at the end, so that it is
+            never lost to a run that fails).
 
     Attributes:
         done_lines: complete lines of an interrupted run, without newlines; a torn last line is cut off.
@@ -70,7 +71,8 @@ class ResumableOutput:
         self._config = describe_run(arguments, inputs)
         self._file: TextIO | None = None
         self.done_lines: list[str] = []
-        if self._partial.exists() and self._may_resume(overwrite):
+        if self._partial.exists() and not overwrite:
+            self._check_same_run()
             self.done_lines = _complete_lines(self._partial)
 
     @property
@@ -112,7 +114,7 @@ class ResumableOutput:
         os.replace(_config_path(self._partial), _config_path(self.path))
         os.replace(self._partial, self.path)
 
-    def _may_resume(self, overwrite: bool) -> bool:
+    def _check_same_run(self) -> None:
         config_path = _config_path(self._partial)
         if not config_path.exists():  # a run that died between its last two renames
             config_path = _config_path(self.path)
@@ -121,16 +123,12 @@ class ResumableOutput:
         except (OSError, ValueError):
             old = {}
         differing = differing_keys(old, json.loads(as_json(self._config)))
-        if not differing:
-            return True
-        if overwrite:
-            logger.warning("%s: began with other %s; thrown away", self._partial, ", ".join(differing))
-            return False
-        raise InputError(
-            f"{self._partial}: unfinished output must go on with the arguments and inputs that began it; "
-            f"these differ: {', '.join(differing)}; use the first command, another output path, "
-            "or --overwrite_output_dir to begin anew"
-        )
+        if differing:
+            raise InputError(
+                f"{self._partial}: unfinished output must go on with the arguments and inputs that began it; "
+                f"these differ: {', '.join(differing)}; use the first command, another output path, "
+                "or --overwrite_output_dir to begin anew"
+            )
 
 
 def refuse_existing(path: str | Path, overwrite: bool) -> None:

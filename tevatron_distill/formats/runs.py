@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 RUN_FORMATS = ("tevatron", "trec", "marco")
 # number of columns: places of query_id, docid and score
 COLUMNS = {3: (0, 1, 2), 4: (0, 1, 3), 6: (0, 2, 4)}
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_run(path: str | Path) -> Run:
@@ -124,7 +125,7 @@ def strictly_decreasing(scores: Sequence[float]) -> list[float]:
     lowered: list[float] = []
     above = np.float32(np.inf)
     for score in scores:
-        if not math.isfinite(score) or abs(score) > np.finfo(np.float32).max:
+        if not math.isfinite(score) or abs(score) > LARGEST:
             raise InputError(f"scores of a run must be finite single-precision numbers; got {score}")
         above = min(np.float32(score), np.nextafter(above, np.float32(-np.inf)))
         lowered.append(float(above))
