@@ -125,7 +125,7 @@ class Reranker:
         if not passages:
             return []
         given = [
-            passage if isinstance(passage, Passage) else Passage(str(position), passage)
+            passage if isinstance(passage, Passage) else Passage(str(position), str(passage))
             for position, passage in enumerate(passages)
         ]
         [scores] = self.score_candidates([Candidates("", query, tuple(given), (0.0,) * len(given))])
@@ -134,17 +134,20 @@ class Reranker:
         ]
         return sorted(zip(names, scores, strict=True), key=lambda pair: -pair[1])
 
-    @overload
-    def compute_score(self, pairs: Sequence[str]) -> float: ...
-    @overload
-    def compute_score(self, pairs: Sequence[Sequence[str]]) -> list[float]: ...
     def compute_score(self, pairs: Sequence[str] | Sequence[Sequence[str]]) -> float | list[float]:
-        """Scores of (query, passage) pairs, or of the one pair given."""
+        """Scores of ``[[query, passage], …]`` as a list, or of one pair ``[query, passage]`` as a number.
+
+        Raises:
+            InputError: if an element is no pair.
+        """
         if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
-            return self.compute_score([[str(text) for text in pairs]])[0]
+            [[score]] = self.score_candidates([Candidates("", str(pairs[0]), (Passage("", str(pairs[1])),), (0.0,))])
+            return score
         candidates = []
-        for number, (query, text) in enumerate(pairs):
-            candidates.append(Candidates(f"pair {number}", query, (Passage("", text),), (0.0,)))
+        for number, pair in enumerate(pairs):
+            if isinstance(pair, str) or len(pair) != 2:
+                raise InputError(f"pair {number}: must be [query, passage]; got {pair!r}")
+            candidates.append(Candidates(f"pair {number}", pair[0], (Passage("", pair[1]),), (0.0,)))
         return [scores[0] for scores in self.score_candidates(candidates)]
 
     def score_candidates(self, candidates: Sequence[Candidates]) -> list[list[float]]:
@@ -244,9 +247,9 @@ class Reranker:
 
     def _score_vectors(self, layout: DualLayout, candidates: Sequence[Candidates]) -> list[list[float]]:
         """Each distinct query and passage is encoded once, and a passage's vectors live for one batch only."""
-        query, query_counted = pad_vectors(
-            self._vectors(layout, [layout.encode_query(one.query) for one in candidates])
-        )
+        queries = {query: number for number, query in enumerate(dict.fromkeys(one.query for one in candidates))}
+        query, query_counted = pad_vectors(self._vectors(layout, [layout.encode_query(text) for text in queries]))
+        query_of = [queries[one.query] for one in candidates]
         wanted: dict[tuple[str, str], list[tuple[int, int]]] = {}
         for number, one in enumerate(candidates):
             for place, passage in enumerate(one.passages):
@@ -263,7 +266,7 @@ class Reranker:
             for start in range(0, len(pairs), PAIRS_AT_ONCE):
                 part = pairs[start : start + PAIRS_AT_ONCE]
                 lines = torch.tensor([line for line, _ in part], device=self.device)
-                owners = torch.tensor([number for _, (number, _) in part], device=self.device)
+                owners = torch.tensor([query_of[number] for _, (number, _) in part], device=self.device)
                 values = layout.row_scores(
                     query[owners], query_counted[owners], vectors[lines], inputs["counted"][lines]
                 )

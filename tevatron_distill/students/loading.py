@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import logging
 from collections.abc import Iterable
@@ -110,7 +109,9 @@ def load_peft() -> Any:
         importlib.metadata.version("peft")
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError('LoRA adapters need peft: pip install "tevatron-distill[lora]"') from error
-    return importlib.import_module("peft")
+    import peft
+
+    return peft
 
 
 def find_source(path: str, options: LoadOptions) -> Source:

@@ -1,0 +1,52 @@
+"""Flags of reranking alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tevatron_distill.arguments import check_choice
+from tevatron_distill.schema import InputError
+
+OUTPUT_FORMATS = ("tevatron", "trec")
+NORMALISATIONS = ("zscore", "minmax")
+
+
+@dataclass
+class RerankArguments:
+    """What is ranked, and what is written."""
+
+    rerank_output_path: str | None = field(default=None, metadata={"help": "the run that is written"})
+    output_format: str = field(
+        default="tevatron",
+        metadata={"choices": list(OUTPUT_FORMATS), "help": "three columns (qid, docid, score) or TREC's six"},
+    )
+    depth: int | None = field(default=None, metadata={"help": "only the first candidates of each query (default: all)"})
+    max_batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "tokens of a batch, padding included (default: --per_device_eval_batch_size rows of full length)"
+        },
+    )
+    first_stage_weight: float = field(
+        default=0.0,
+        metadata={"help": "share a of the first stage: (1 - a) * student + a * first stage, each normalised"},
+    )
+    first_stage_norm: str = field(
+        default="zscore",
+        metadata={
+            "choices": list(NORMALISATIONS),
+            "help": "how both are normalised within a query: zscore (mean 0, deviation 1) or minmax (0 to 1)",
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_choice("output_format", self.output_format, OUTPUT_FORMATS)
+        check_choice("first_stage_norm", self.first_stage_norm, NORMALISATIONS)
+        if not self.rerank_output_path:
+            raise InputError("--rerank_output_path must name the run to write; got none")
+        if not 0 <= self.first_stage_weight <= 1:
+            raise InputError(f"--first_stage_weight must lie in 0..1; got {self.first_stage_weight}")
+        for name in ("depth", "max_batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} must be at least 1; got {value}")
