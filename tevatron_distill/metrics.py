@@ -90,9 +90,10 @@ def parse_measure(name: str) -> Any:
     """
     try:
         measure = ir_measures.parse_measure(name)
-    except (ValueError, NameError, AttributeError, TypeError) as error:
+        supported = _provider().supports(measure)
+    except (ValueError, NameError, AttributeError, TypeError, AssertionError) as error:  # its checks are assertions
         raise InputError(f"a measure must be an ir-measures name such as nDCG@10 or AP(rel=2); got {name!r}") from error
-    if not _provider().supports(measure):
+    if not supported:
         raise InputError(f"measure {name!r} is not computable here; trec_eval's measures and RR@k are")
     return measure
 

@@ -77,7 +77,7 @@ class BM25:
         if not any(words):
             raise InputError("a BM25 index needs a passage with a word; got none")
         self._index = bm25s.BM25(method="lucene", k1=k1, b=b, backend="numpy")
-        self._index.index(words, show_progress=False)
+        self._index.index(words, create_empty_token=False, show_progress=False)
 
     def search(self, query: str, depth: int) -> list[tuple[str, float]]:
         """The best passages that share a word with the query.
@@ -101,7 +101,6 @@ class BM25:
         return [(self._docids[position], float(scores[position])) for position in best]
 
     def _words(self, texts: Iterable[str]) -> list[list[str]]:
-        # bm25s' pattern drops words of one letter; allow_empty would index a text without words as the word ""
         spaced = [UNSPACED.sub(_pairs, text) for text in texts]
         words: list[list[str]] = bm25s.tokenize(
             spaced,
@@ -109,9 +108,9 @@ class BM25:
             stemmer=self._stemmer,
             return_ids=False,
             show_progress=False,
-            allow_empty=False,
         )
-        return words
+        # bm25s gives some texts without words the word "", which would match other texts without words
+        return [[word for word in text if word] for text in words]
 
 
 def _pairs(run: re.Match[str]) -> str:
