@@ -52,6 +52,7 @@ class DistillRerankerTrainer(Trainer):
         eval_qrels: Qrels | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("compute_metrics", self._ranking_metrics)
         super().__init__(*args, **kwargs)
         self.loss = LOSSES[loss] if isinstance(loss, str) else loss
         self.loss_options = dict(loss_options or {})
@@ -67,8 +68,6 @@ class DistillRerankerTrainer(Trainer):
                 f"this loss learns from {' or '.join(self.loss.labels)}, but the collator makes labels "
                 f'"{self.data_collator.labels}"; pass GroupCollator(layout, labels="{self.loss.labels[0]}")'
             )
-        if self.compute_metrics is None:
-            self.compute_metrics = self._ranking_metrics
         if isinstance(self.train_dataset, TeacherPermutationDataset):
             self.add_callback(_DrawAnew(self.train_dataset))
 
@@ -178,8 +177,7 @@ def eval_judgements(groups: list[Group], qrels: Qrels | None) -> tuple[Qrels, st
     if all(group.judgements is not None for group in groups):
         return {
             group.query_id: {
-                passage.docid: int(grade)
-                for passage, grade in zip(group.passages, group.judgements or (), strict=True)
+                passage.docid: int(grade) for passage, grade in zip(group.passages, group.judgements or (), strict=True)
             }
             for group in groups
         }, ""
