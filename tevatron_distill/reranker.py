@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tevatron_distill.batching import run_batches, token_budget_batches
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
-from tevatron_distill.layouts.rows import Row, padded_length
+from tevatron_distill.layouts.rows import Row
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
 
@@ -209,19 +209,21 @@ class Reranker:
 
     def _batches(self, rows: Sequence[Row]) -> list[list[int]]:
         multiple = self.layout.settings.pad_to_multiple_of
-        batches = token_budget_batches([len(row.input_ids) for row in rows], self.max_batch_tokens, multiple=multiple)
         self.count.rows += len(rows)
         self.count.tokens += sum(len(row.input_ids) for row in rows)
-        for batch in batches:
-            self.count.padded += len(batch) * padded_length(len(rows[batch[0]].input_ids), multiple)
-        return batches
+        return token_budget_batches([len(row.input_ids) for row in rows], self.max_batch_tokens, multiple=multiple)
+
+    def _padded(self, layout: PointLayout | DualLayout, rows: Sequence[Row], batch: list[int]) -> dict[str, Tensor]:
+        inputs = layout.pad([rows[position] for position in batch])
+        self.count.padded += inputs["input_ids"].numel()
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def _score_rows(self, layout: PointLayout, candidates: Sequence[Candidates]) -> list[list[float]]:
         rows = [row for one in candidates for row in layout.rows(one)]
 
         def forward(batch: list[int]) -> list[float]:
-            inputs = layout.pad([rows[position] for position in batch])
-            outputs = self.model(**{name: inputs[name].to(self.device) for name in layout.model_inputs})
+            inputs = self._padded(layout, rows, batch)
+            outputs = self.model(**{name: inputs[name] for name in layout.model_inputs})
             return layout.row_scores(outputs).tolist()
 
         flat = [0.0] * len(rows)
@@ -235,7 +237,7 @@ class Reranker:
         """Vectors ``[T, D]`` of the counted tokens of each row, float32."""
 
         def forward(batch: list[int]) -> list[Tensor]:
-            inputs = {name: tensor.to(self.device) for name, tensor in layout.pad([rows[i] for i in batch]).items()}
+            inputs = self._padded(layout, rows, batch)
             vectors = self.model.encode(inputs["input_ids"], inputs["attention_mask"], normalize)
             return [one[counted].float() for one, counted in zip(vectors, inputs["counted"], strict=True)]
 
@@ -259,7 +261,7 @@ class Reranker:
         scores = [[0.0] * len(one.passages) for one in candidates]
 
         def forward(batch: list[int]) -> list[tuple[tuple[int, int], float]]:
-            inputs = {name: tensor.to(self.device) for name, tensor in layout.pad([rows[i] for i in batch]).items()}
+            inputs = self._padded(layout, rows, batch)
             vectors = self.model.encode(inputs["input_ids"], inputs["attention_mask"])
             pairs = [(line, place) for line, position in enumerate(batch) for place in places[position]]
             found: list[tuple[tuple[int, int], float]] = []

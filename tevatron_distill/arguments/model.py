@@ -34,11 +34,12 @@ class ModelArguments:
         default="sequence_classification",
         metadata={
             "choices": list(MODEL_TYPES),
-            "help": "Tevatron's flag; its `backbone` is a sequence classifier here too when pooled at the last token",
+            "help": "Tevatron's flag; `backbone` (a decoder with a linear head at its last token) is trained as the "
+            "sequence classifier that it equals, and read from Tevatron's folders",
         },
     )
     reranker_pooling: str = field(
-        default="last", metadata={"choices": list(POOLINGS), "help": "Tevatron's flag, for `backbone`; only `last`"}
+        default="last", metadata={"choices": list(POOLINGS), "help": "Tevatron's flag, for `backbone`: `last`"}
     )
     lora: bool = field(default=False, metadata={"help": "train a LoRA adapter"})
     lora_name_or_path: str | None = field(default=None, metadata={"help": "adapter to put on --model_name_or_path"})
@@ -128,6 +129,13 @@ class LayoutArguments:
     )
     pad_to_multiple_of: int | None = field(
         default=None, metadata={"help": "row lengths are rounded up to it (default: as saved, else 16)"}
+    )
+    pair_encoding: bool | None = field(
+        default=None,
+        metadata={
+            "help": "cross-encoder: let the tokenizer join query and passage with its own special tokens "
+            "(default: as saved, else where it has [CLS] and [SEP]; a decoder gets one string, as in Tevatron)"
+        },
     )
     temperature: float | None = field(
         default=None, metadata={"help": "colbert divides its mean cosine by it (default: as saved, else 0.02)"}

@@ -60,7 +60,9 @@ class DualLayout:
     def pad(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """``input_ids``, ``attention_mask`` int64 and ``counted`` bool of these rows, ``[R, T]`` each."""
         settings = self.settings
-        return pad_rows(rows, settings.pad_token_id or 0, settings.padding_side, settings.pad_to_multiple_of)
+        side, multiple = settings.padding_side, settings.pad_to_multiple_of
+        limit = max(settings.query_max_len or 0, settings.passage_max_len or 0)
+        return pad_rows(rows, settings.pad_token_id or 0, side, multiple, limit)
 
     def collate(self, groups: Sequence[Group | Candidates]) -> dict[str, Tensor]:
         """Ragged groups to the model's inputs.

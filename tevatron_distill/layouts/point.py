@@ -54,7 +54,8 @@ class PointLayout:
     def pad(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The model's inputs for these rows, int64 ``[R, T]`` each."""
         settings = self.settings
-        batch = pad_rows(rows, settings.pad_token_id or 0, settings.padding_side, settings.pad_to_multiple_of)
+        side, multiple = settings.padding_side, settings.pad_to_multiple_of
+        batch = pad_rows(rows, settings.pad_token_id or 0, side, multiple, settings.rerank_max_len)
         if "position_ids" in self.model_inputs:  # else padding on the left would shift learned positions
             batch["position_ids"] = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
         return batch

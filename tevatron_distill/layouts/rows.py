@@ -32,20 +32,26 @@ def padded_length(longest: int, multiple: int) -> int:
     return -(-longest // multiple) * multiple if multiple > 1 else longest
 
 
-def pad_rows(rows: Sequence[Row], pad_token_id: int, side: str = "right", multiple: int = 0) -> dict[str, Tensor]:
+def pad_rows(
+    rows: Sequence[Row], pad_token_id: int, side: str = "right", multiple: int = 0, limit: int = 0
+) -> dict[str, Tensor]:
     """Stack rows of unequal length.
 
     Args:
         rows: ``R`` rows.
         pad_token_id: fills the places without a token.
         side: where those places are, ``left`` or ``right``.
-        multiple: the length is rounded up to a multiple of it.
+        multiple: the length is rounded up to a multiple of it,
+        limit: but not beyond this length, behind which a model may have no positions; 0 for none.
 
     Returns:
         ``input_ids``, ``attention_mask`` int64 ``[R, T]``, ``token_type_ids`` where the rows have them, and
         ``counted`` bool ``[R, T]`` where the rows say which tokens count.
     """
-    width = padded_length(max(len(row.input_ids) for row in rows), multiple)
+    longest = max(len(row.input_ids) for row in rows)
+    width = padded_length(longest, multiple)
+    if limit:
+        width = max(longest, min(width, limit))
 
     def stack(lists: Sequence[Sequence[Any]], fill: int, dtype: torch.dtype) -> Tensor:
         out = torch.full((len(rows), width), fill, dtype=dtype)

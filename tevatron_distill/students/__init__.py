@@ -87,21 +87,11 @@ def load_student(
     wanted = replace(start, **wishes, attn_implementation=options.attn_implementation or start.attn_implementation)
     keywords = {"colbert_dim": colbert_dim} if "colbert_dim" in kind.keywords else {}
     tokenizer, model, filled = kind.load(source, wanted, options, **keywords)
-    tokenizer.padding_side = filled.padding_side
+    tokenizer.padding_side, tokenizer.truncation_side = filled.padding_side, "right"
     return LoadedStudent(tokenizer, model, kind.layout(tokenizer, model, filled))
 
 
 def saved_settings(source: Source, options: LoadOptions) -> RerankerSettings | None:
-    """The settings that training left in the folder.
-
-    Raises:
-        InputError: if the folder is Tevatron's of the type ``backbone``, which is no sequence classifier.
-    """
+    """The settings that training left in the folder; None where it left none."""
     path = find_file(source.own, SETTINGS_FILE, options.cache_dir)
-    saved = None if path is None else RerankerSettings.read(path.parent)
-    if saved and saved.reranker_model_type != "sequence_classification":
-        raise InputError(
-            f"{path}: reranker_model_type must be sequence_classification; got {saved.reranker_model_type!r}; "
-            "a backbone with a separate reranker_head.pt is not read"
-        )
-    return saved
+    return None if path is None else RerankerSettings.read(path.parent)

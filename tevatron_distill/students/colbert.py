@@ -122,11 +122,12 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions, colbe
     refuse_random(source, missing, brought, INCOMPLETE)
     if published is not None and any(name.startswith("linear.") for name in missing):
         model.linear.load_state_dict(published)
+    positions = getattr(config, "max_position_embeddings", None) or PASSAGE_MAX_LEN + QUERY_MAX_LEN
     settings = replace(
         settings,
         pad_token_id=pad,
-        query_max_len=settings.query_max_len or QUERY_MAX_LEN,
-        passage_max_len=settings.passage_max_len or PASSAGE_MAX_LEN,
+        query_max_len=settings.query_max_len or min(QUERY_MAX_LEN, positions),
+        passage_max_len=settings.passage_max_len or min(PASSAGE_MAX_LEN, positions),
         temperature=settings.temperature or TEMPERATURE,
         count_special_tokens=settings.count_special_tokens is not False,
     )

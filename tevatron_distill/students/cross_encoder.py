@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformers import AutoModelForSequenceClassification
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.layouts.rows import Row
@@ -21,6 +22,7 @@ from tevatron_distill.students.loading import (
     adapter_modules,
     add_adapter,
     cut_text,
+    find_file,
     load_config,
     load_model,
     load_tokenizer,
@@ -55,12 +57,37 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     config.num_labels = 1
     set_config_pad(config, pad)
     model, missing = load_model(AutoModelForSequenceClassification, source, options, config)
-    brought = HEADS if options.training else adapter_modules(source)
+    head = tevatron_head(source, settings, options)
+    brought = HEADS if options.training else (*adapter_modules(source), *(("score",) if head is not None else ()))
     refuse_random(source, missing, brought, RANDOM_HEAD)
+    if head is not None:
+        with torch.no_grad():
+            model.score.weight.copy_(head)
     model = add_adapter(model, source, options, "SEQ_CLS", ("score", "classifier"))
     if settings.pair_encoding is None:
         settings = replace(settings, pair_encoding=tokenizer.cls_token is not None and tokenizer.sep_token is not None)
-    return Loaded(tokenizer, model, fit_positions(replace(settings, pad_token_id=pad), config))
+    settings = replace(settings, pad_token_id=pad, reranker_model_type="sequence_classification")
+    return Loaded(tokenizer, model, fit_positions(settings, config))
+
+
+def tevatron_head(source: Source, settings: RerankerSettings, options: LoadOptions) -> torch.Tensor | None:
+    """The weight of the head that Tevatron's ``backbone`` type saves beside a bare decoder, float ``[1, D]``.
+
+    A backbone pooled at its last token with a linear head without bias is a decoder's sequence classifier.
+
+    Raises:
+        InputError: if the folder says ``backbone`` and is none of these.
+    """
+    if settings.reranker_model_type != "backbone":
+        return None
+    path = find_file(source.own, "reranker_head.pt", options.cache_dir)
+    if path is None or source.adapter or settings.reranker_pooling != "last" or settings.pair_encoding:
+        raise InputError(
+            f"{source.own}: a folder of the type backbone is read when it is a decoder with reranker_head.pt, pooled "
+            "at the last token, without an adapter; train again as sequence_classification"
+        )
+    [weight] = torch.load(path, map_location="cpu", weights_only=True).values()
+    return weight.reshape(1, -1)
 
 
 def check_one_label(source: Source, config: Any) -> None:
@@ -92,20 +119,21 @@ def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> PointLayou
         takes_types = "token_type_ids" in inspect.signature(base_forward(model)).parameters
         takes_types = takes_types and "token_type_ids" in tokenizer.model_input_names
         inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if takes_types else ()))
-        return PointLayout(tokenizer, settings, PairRows(tokenizer, settings, takes_types), inputs)
+        pooled_first = tokenizer.cls_token is not None
+        return PointLayout(tokenizer, settings, PairRows(tokenizer, settings, takes_types), inputs, not pooled_first)
     return PointLayout(tokenizer, settings, JoinedRows(tokenizer, settings), ends_at_pad=True)
 
 
 def base_forward(model: Any) -> Any:
     """The forward of the model itself, without peft around it."""
-    return (model.get_base_model() if "peft_config" in vars(model) else model).forward
+    return (model if isinstance(model, PreTrainedModel) else model.get_base_model()).forward
 
 
 @dataclass
 class PairRows:
     """``[CLS] query [SEP] title text [SEP]``; the passage is cut first.
 
-    The query keeps at least half of the row, or ``query_max_len``, so that a long one leaves room for the passage.
+    A long query is cut only as far as that the passage, too, has half of the row (or all that it needs).
     """
 
     tokenizer: Any
@@ -119,14 +147,19 @@ class PairRows:
         if settings.passage_max_len:
             text = cut_text(tokenizer, text, settings.passage_max_len)
         query = with_prefix(settings.query_prefix, query)
-        query = cut_text(tokenizer, query, min(settings.query_max_len or room, room // 2))
-        encoded = tokenizer(
-            query,
-            text,
-            truncation="only_second",
-            max_length=settings.rerank_max_len,
-            return_token_type_ids=self.token_types,
-        )
+        if settings.query_max_len:
+            query = cut_text(tokenizer, query, settings.query_max_len)
+        encoded = tokenizer(query, text, return_token_type_ids=self.token_types)
+        if len(encoded["input_ids"]) > settings.rerank_max_len:
+            text_tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            query = cut_text(tokenizer, query, max(room // 2, room - text_tokens))
+            encoded = tokenizer(
+                query,
+                text,
+                truncation="only_second",
+                max_length=settings.rerank_max_len,
+                return_token_type_ids=self.token_types,
+            )
         return Row(encoded["input_ids"], encoded["token_type_ids"] if self.token_types else None)
 
 

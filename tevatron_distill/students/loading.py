@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,11 +257,24 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
 
     Returns:
         The model, peft's model around it, or the merged model.
+
+    Raises:
+        InputError: if the trained adapter was made for another task.
     """
     if source.adapter:
         peft = load_peft()
+        found = peft.PeftConfig.from_pretrained(source.adapter).task_type
+        if found not in (None, task_type):
+            raise InputError(
+                f"{source.adapter}: this student takes adapters of the task {task_type}; got {found}, whose weights "
+                "would not fit; merge it into its base model first (peft's merge_and_unload) and name that folder"
+            )
         adapted = peft.PeftModel.from_pretrained(model, source.adapter, is_trainable=options.training)
-        return adapted if options.training else adapted.merge_and_unload()
+        if options.training:
+            return adapted
+        with warnings.catch_warnings():  # T5's config says "tied" of FLAN-T5's untied head, which peft then notices
+            warnings.filterwarnings("ignore", "Input and output embeddings are no longer tied")
+            return adapted.merge_and_unload()
     if options.lora is None or not options.training:
         return model
     peft = load_peft()

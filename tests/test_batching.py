@@ -1,0 +1,64 @@
+"""Token-budget batches and the retreat when memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tevatron_distill.batching import run_batches, token_budget_batches
+from tevatron_distill.layouts.rows import padded_length
+
+LENGTHS = st.lists(st.integers(1, 300), max_size=60)
+
+
+@given(LENGTHS, st.integers(1, 2000), st.sampled_from([1, 8, 16]), st.one_of(st.none(), st.integers(1, 9)))
+def test_every_row_is_in_one_batch_and_every_batch_within_the_budget(lengths, budget, multiple, max_rows):
+    batches = token_budget_batches(lengths, budget, multiple=multiple, max_rows=max_rows)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    for batch in batches:
+        tokens = len(batch) * padded_length(max(lengths[position] for position in batch), multiple)
+        assert tokens <= budget or len(batch) == 1
+        assert max_rows is None or len(batch) <= max_rows
+
+
+@given(LENGTHS)
+def test_batches_go_from_long_to_short_rows(lengths):
+    flat = [lengths[position] for batch in token_budget_batches(lengths, 100) for position in batch]
+    assert flat == sorted(lengths, reverse=True)
+
+
+def test_equal_rows_keep_their_order():
+    assert token_budget_batches([5, 5, 5], 10) == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize("keywords", [{"max_tokens": 0}, {"max_tokens": 9, "max_rows": 0}])
+def test_a_budget_of_nothing_is_refused(keywords):
+    with pytest.raises(ValueError, match="at least 1"):
+        token_budget_batches([1], **keywords)
+
+
+@given(st.integers(1, 9), st.integers(1, 40))
+def test_batches_that_do_not_fit_are_halved_until_they_do(room, rows):
+    tried = []
+
+    def run(batch):
+        tried.append(len(batch))
+        if len(batch) > room:
+            raise torch.cuda.OutOfMemoryError
+        return [position * 10 for position in batch]
+
+    done = list(run_batches(run, [list(range(rows)), list(range(rows, 2 * rows))]))
+    assert [position for batch, _ in done for position in batch] == list(range(2 * rows))
+    assert all(values == [position * 10 for position in batch] for batch, values in done)
+    failures = [size for size in tried if size > room]
+    assert len(failures) == len(set(failures)), "a size that failed once is not tried again"
+
+
+def test_one_row_that_does_not_fit_is_an_error():
+    def run(batch):
+        raise torch.cuda.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="no room"):
+        list(run_batches(run, [[0, 1]]))
