@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -211,7 +214,7 @@ def toy_groups():
     """Four queries with 5, 3, 6 and 2 passages; the teacher likes the passages that repeat the query's words."""
     from tevatron_distill.schema import Group, Passage
 
-    words = "red green blue yellow one two three four five six seven eight nine ten".split()
+    words = SENTENCES[-1].split()
     groups = []
     for number, size in enumerate((5, 3, 6, 2)):
         query = words[number]

@@ -83,7 +83,7 @@ def test_too_few_negatives_give_a_smaller_group_and_no_repeats():
 
 def test_a_group_without_a_relevant_passage_cannot_give_one_positive():
     dataset = TeacherPermutationDataset([group_of(3, judgements=(0, 0, 0))], train_group_size=2)
-    with pytest.raises(InputError, match='query_id "q".*judged relevant'):
+    with pytest.raises(InputError, match=r'query_id "q".*judged relevant'):
         dataset[0]
 
 

@@ -14,5 +14,6 @@ def test_the_readmes_table_of_flags_is_the_one_of_the_dataclasses():
 
 def test_every_driver_stands_in_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    drivers = {path.stem for path in (ROOT / "tevatron_distill" / "driver").glob("*.py")} - {"__init__", "common", "main"}
+    modules = {path.stem for path in (ROOT / "tevatron_distill" / "driver").glob("*.py")}
+    drivers = modules - {"__init__", "common", "main"}
     assert {name for name in drivers if f"tevatron_distill.driver.{name}" not in text} == set()

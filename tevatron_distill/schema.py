@@ -39,6 +39,33 @@ class Candidates:
         return Candidates(self.query_id, self.query, self.passages[:depth], self.scores[:depth])
 
 
+    def judged(self, grades: Mapping[str, float], teacher: Mapping[str, object] | None = None) -> Group:
+        """A group whose verdict is a judgement.
+
+        Args:
+            grades: ``{docid: grade}``; a passage that is not judged has grade 0, and a grade above 0 is relevant.
+            teacher: who judged.
+
+        Returns:
+            The group, best grade first, equal grades in first-stage order; only relevant passages are ranked.
+
+        >>> passages = tuple(Passage(d, d) for d in "abc")
+        >>> group = Candidates("q", "?", passages, (3.0, 2.0, 1.0)).judged({"c": 2, "b": 1})
+        >>> group.permutation, group.num_ranked, group.judgements
+        ((2, 1, 0), 2, (0.0, 1.0, 2.0))
+        """
+        judgements = tuple(float(grades.get(passage.docid, 0)) for passage in self.passages)
+        return Group(
+            query_id=self.query_id,
+            query=self.query,
+            passages=self.passages,
+            permutation=tuple(sorted(range(len(judgements)), key=lambda position: -judgements[position])),
+            num_ranked=sum(judgement > 0 for judgement in judgements),
+            judgements=judgements,
+            teacher=teacher,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """What one query trains on: passages in first-stage order and a verdict on them.
@@ -52,7 +79,8 @@ class Group:
         scores: teacher's scores aligned with ``passages``, higher is better, where the teacher has them.
         preferences: triples ``(i, j, p)``: the teacher prefers passage ``i`` to ``j`` with probability ``p``
             (both orders of asking averaged); each unordered pair at most once.
-        judgements: relevance grades aligned with ``passages``, where the verdict is a judgement.
+        judgements: relevance grades aligned with ``passages``, where the verdict is a judgement. They are the labels
+            then, as the permutation orders equal grades by the first stage.
         teacher: who gave the verdict (name, sort, model, prompt).
     """
 

@@ -43,8 +43,10 @@ def flags(model, dataset, output, *more):
 
 def test_without_student_and_loss_it_is_rankllamas_training(llama_folder, tevatron_path, tmp_path):
     main(
-        flags(llama_folder, tevatron_path, tmp_path / "out", "--append_eos_token", "--train_group_size", 3)
-        + ["--query_prefix", "query: ", "--passage_prefix", "document: "]
+        [
+            *flags(llama_folder, tevatron_path, tmp_path / "out", "--append_eos_token", "--train_group_size", 3),
+            *("--query_prefix", "query: ", "--passage_prefix", "document: "),
+        ]
     )
     settings = json.loads((tmp_path / "out" / "reranker_config.json").read_text())
     assert settings["student"] == "cross_encoder"
@@ -118,7 +120,7 @@ def test_a_lora_adapter_is_saved_with_its_head_and_loads_by_itself(make_folder, 
 def test_a_finished_model_is_not_overwritten_unasked(bert_folder, groups_path, tmp_path):
     command = flags(bert_folder, groups_path, tmp_path / "out", "--student", "colbert", "--loss", "rank_net")
     main(command)
-    with pytest.raises(InputError, match="finished model.*--overwrite_output_dir"):
+    with pytest.raises(InputError, match=r"finished model.*--overwrite_output_dir"):
         main(command)
     main([*command, "--overwrite_output_dir"])
 
@@ -143,7 +145,7 @@ def test_unfinished_work_of_another_command_is_refused(bert_folder, groups_path,
     output = tmp_path / "out"
     output.mkdir()
     (output / "run_config.json").write_text(json.dumps({"arguments": {"loss": "kl"}, "inputs": {}, "complete": False}))
-    with pytest.raises(InputError, match="another command, which differs in .*loss"):
+    with pytest.raises(InputError, match=r"another command, which differs in .*loss"):
         main(flags(bert_folder, groups_path, output, "--student", "colbert", "--loss", "rank_net"))
 
 
@@ -179,7 +181,7 @@ def test_patterns_of_files_are_paired_in_sorted_order(tmp_path):
 
 def test_an_error_of_the_input_is_one_line_and_status_1(bert_folder, tmp_path):
     path = tmp_path / "groups.jsonl"
-    path.write_text('{"query_id": "q12", "query": "x", "passages": [{"docid": "1", "text": "a"}], "permutation": [1]}\n')
+    path.write_text('{"query_id": "q12", "query": "x", "passages": [{"docid": "1", "text": "a"}], "permutation": [1]}')
     words = [sys.executable, "-m", "tevatron_distill.driver.train", *flags(bert_folder, path, tmp_path / "out")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -65,7 +65,13 @@ def test_instructdistill_pairs_the_nth_row_with_the_nth_permutation(write):
     first, second = load_groups(rows, permutation_path=write("p.json", '["3 > 1 > 2", "[2]"]'))
     assert (first.query_id, first.permutation, first.num_ranked) == ("1", (2, 0, 1), 3)
     assert (second.query_id, second.permutation, second.num_ranked) == ("2", (1, 0, 2), 1)
-    assert first.judgements == (0.0, 1.0, 0.0)
+    assert first.judgements is None  # the permutation is the verdict
+
+
+def test_instructdistills_rows_are_candidates_too(write):
+    [candidates] = load_candidates(write("data.jsonl", [DISTILL]))
+    assert [passage.docid for passage in candidates.passages] == [row["docid"] for row in DISTILL["retrieved_passages"]]
+    assert candidates.scores == (0.0, -1.0, -2.0)
 
 
 def test_written_permutations_read_back(toy_groups, tmp_path):
@@ -79,7 +85,7 @@ def test_annotated_rows_are_ordered_by_their_scores(write):
     [group] = load_groups(write("annotated.jsonl", [ANNOTATED]))
     assert group.permutation == (1, 2, 0)
     assert group.scores == (1.0, 3.0, 2.0)
-    assert group.judgements == (1.0, 0.0, 0.0)
+    assert group.judgements is None  # the scores are the verdict
     assert len({passage.docid for passage in group.passages}) == 3
 
 
@@ -155,7 +161,7 @@ def test_flagembedding_rows_take_the_teachers_scores_where_there_are_some(write)
     bare, taught = load_groups(write("flag.jsonl", [FLAG, scored]))
     assert (bare.permutation, bare.num_ranked, bare.scores) == ((0, 1, 2), 1, None)
     assert (taught.permutation, taught.num_ranked, taught.scores) == ((2, 0, 1), 3, (0.5, 0.1, 0.9))
-    assert taught.judgements == bare.judgements == (1.0, 0.0, 0.0)
+    assert (bare.judgements, taught.judgements) == ((1.0, 0.0, 0.0), None)
 
 
 def test_open_retrievals_rows_may_hold_titles(write):

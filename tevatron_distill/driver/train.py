@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -19,7 +20,6 @@ from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.folder import FolderRecord
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.losses import LOSSES
-from tevatron_distill.permutation import from_scores
 from tevatron_distill.schema import Candidates, Group, InputError, Qrels
 from tevatron_distill.students import load_student
 from tevatron_distill.trainer import DistillRerankerTrainer, check_launch
@@ -137,22 +137,12 @@ def read_evaluation(data_args: TrainDataArguments) -> tuple[TeacherPermutationDa
 
 
 def judged_group(candidates: Candidates, qrels: Qrels) -> Group:
-    """Candidates whose verdict is their judgement; it stands in for scores and preferences in the loss reported."""
-    judged = qrels.get(candidates.query_id, {})
-    grades = tuple(float(judged.get(passage.docid, 0)) for passage in candidates.passages)
+    """A group to evaluate on; its grades stand in for scores and preferences in the loss that is reported."""
+    group = candidates.judged(qrels.get(candidates.query_id, {}))
+    grades = group.judgements or ()
     places = range(len(grades))
-    return Group(
-        candidates.query_id,
-        candidates.query,
-        candidates.passages,
-        permutation=from_scores(grades),
-        num_ranked=sum(grade > 0 for grade in grades),
-        scores=grades,
-        preferences=tuple(
-            (i, j, float(grades[i] > grades[j])) for i in places for j in places[:i] if grades[i] != grades[j]
-        ),
-        judgements=grades,
-    )
+    unequal = ((i, j) for i in places for j in places[:i] if grades[i] != grades[j])
+    return replace(group, scores=grades, preferences=tuple((i, j, float(grades[i] > grades[j])) for i, j in unequal))
 
 
 if __name__ == "__main__":

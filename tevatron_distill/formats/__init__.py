@@ -72,7 +72,9 @@ def load_candidates(
     dataset_split: str = "train",
     dataset_cache_dir: str | None = None,
 ) -> list[Candidates]:
-    """Read candidates with texts: rerank rows, RankLLM's hits, or the passages of our groups (their scores -place).
+    """Read candidates with texts: rerank rows, RankLLM's hits, InstructDistill's rows, or the passages of our groups.
+
+    Where the rows have no first-stage scores, a passage's score is minus its place.
 
     Args: as of `load_groups`.
 
@@ -89,11 +91,13 @@ def load_candidates(
             )
             for group in groups.parse_groups(rows, source)
         ]
+    if "retrieved_passages" in first:
+        return list(instructdistill.parse_candidates(rows))
     if "docid" in first:
         return rerank_input.parse_candidates(rows, source)
     raise InputError(
-        f"{source}: candidates must be rerank rows (query_id, query, docid, text), RankLLM's {{query, hits}} or "
-        f"groups; got keys {', '.join(first)}"
+        f"{source}: candidates must be rerank rows (query_id, query, docid, text), RankLLM's {{query, hits}}, "
+        f"InstructDistill's rows or groups; got keys {', '.join(first)}"
     )
 
 

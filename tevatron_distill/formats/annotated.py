@@ -61,7 +61,6 @@ def _parse_group(place: str, row: Row) -> tuple[Group | None, int]:
         permutation=from_scores(scores),
         num_ranked=len(known),
         scores=scores,
-        judgements=tuple(float(position == 0) for position in known),
         teacher={"name": "annotate_with_teacher"},
     )
     return group, num_missing

@@ -38,6 +38,7 @@ def parse_group(place: str, row: Row, query_id: str) -> Group:
         scores=scores,
         permutation=from_scores(scores),
         num_ranked=len(scores),
+        judgements=None,
         teacher={"name": "scores of the rows"},
     )
 

@@ -16,14 +16,15 @@ from tevatron_distill.formats.jsonl import (
     text_field,
 )
 from tevatron_distill.permutation import complete_permutation
-from tevatron_distill.schema import Group, InputError
+from tevatron_distill.schema import Candidates, Group, InputError, Passage
 
 
 def parse_groups(rows: Iterable[tuple[str, Row]], permutation_path: str | Path) -> Iterator[tuple[str, Group]]:
     """Groups from ``{"query", "positive_passages"?, "retrieved_passages"}`` rows and their permutations.
 
     The n-th string of the permutation file orders the retrieved passages of the n-th row, 1-based; passages that it
-    does not name are tied behind the others. A row without query_id is named by its 1-based number.
+    does not name are tied behind the others. A row without query_id is named by its 1-based number. The positives are
+    not used, as the permutation is the verdict.
 
     Raises:
         InputError: if a row is malformed, a permutation repeats a passage or names one that is not there, or the
@@ -39,6 +40,13 @@ def parse_groups(rows: Iterable[tuple[str, Row]], permutation_path: str | Path) 
         yield place, _parse_group(place, row, str(count), orders[count - 1], f"{permutation_path}[{count - 1}]")
     if count < len(orders):
         raise InputError(f"{permutation_path}: one permutation a row is needed; got {len(orders)} for {count} rows")
+
+
+def parse_candidates(rows: Iterable[tuple[str, Row]]) -> Iterator[Candidates]:
+    """The retrieved passages of the same rows, to be taught; their scores are minus their place."""
+    for count, (place, row) in enumerate(rows, start=1):
+        query_id, query, passages = _retrieved(place, row, str(count))
+        yield Candidates(query_id, query, passages, tuple(-float(n) for n in range(len(passages))))
 
 
 def read_permutations(path: str | Path) -> list[tuple[int, ...]]:
@@ -74,25 +82,25 @@ def _positions(place: str, string: object) -> tuple[int, ...]:
     return tuple(int(word) - 1 for word in words)
 
 
-def _parse_group(place: str, row: Row, name: str, positions: tuple[int, ...], order_place: str) -> Group:
+def _retrieved(place: str, row: Row, name: str) -> tuple[str, str, tuple[Passage, ...]]:
     query_id = name if row.get("query_id") is None else id_field(place, row, "query_id")
     passages = tuple(parse_passage(place, passage) for passage in list_field(place, row, "retrieved_passages"))
     check_distinct(place, passages, query_id)
+    return query_id, text_field(place, row, "query"), passages
+
+
+def _parse_group(place: str, row: Row, name: str, positions: tuple[int, ...], order_place: str) -> Group:
+    query_id, query, passages = _retrieved(place, row, name)
     if sorted(set(positions)) != sorted(positions) or not all(0 <= p < len(passages) for p in positions):
         raise InputError(
             f"{order_place}: a permutation must name passages of 1..{len(passages)}, each once; "
             f'got "{format_permutation(positions)}" for {place}'
         )
-    judgements = None
-    if row.get("positive_passages") is not None:
-        relevant = {parse_passage(place, passage).docid for passage in list_field(place, row, "positive_passages")}
-        judgements = tuple(float(passage.docid in relevant) for passage in passages)
     return Group(
         query_id=query_id,
-        query=text_field(place, row, "query"),
+        query=query,
         passages=passages,
         permutation=complete_permutation(positions, len(passages)),
         num_ranked=len(positions),
-        judgements=judgements,
         teacher={"name": "instructdistill"},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tevatron_distill.permutation import from_scores
 from tevatron_distill.schema import Candidates, Group, Qrels
 
 
@@ -27,25 +26,9 @@ class QrelsTeacher:
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
         """Yield each query's index and group, or None where no candidate is relevant."""
         for index, entry in enumerate(block):
-            group = self._judge(entry)
-            self._num_skipped += group is None
-            yield index, group
-
-    def _judge(self, candidates: Candidates) -> Group | None:
-        grades = self._qrels.get(candidates.query_id, {})
-        judgements = tuple(float(grades.get(passage.docid, 0)) for passage in candidates.passages)
-        num_ranked = sum(judgement > 0 for judgement in judgements)
-        if not num_ranked:
-            return None
-        return Group(
-            query_id=candidates.query_id,
-            query=candidates.query,
-            passages=candidates.passages,
-            permutation=from_scores(judgements),
-            num_ranked=num_ranked,
-            judgements=judgements,
-            teacher={"name": "qrels"},
-        )
+            group = entry.judged(self._qrels.get(entry.query_id, {}), teacher={"name": "qrels"})
+            self._num_skipped += not group.num_ranked
+            yield index, group if group.num_ranked else None
 
     def report(self) -> Mapping[str, float]:
         """How many queries were ``skipped`` because no candidate is relevant."""
