@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.layouts.rows import Row
@@ -21,6 +21,7 @@ from tevatron_distill.students.loading import (
     Source,
     adapter_modules,
     add_adapter,
+    classifier_class,
     cut_text,
     find_file,
     load_config,
@@ -56,7 +57,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     check_one_label(source, config)
     config.num_labels = 1
     set_config_pad(config, pad)
-    model, missing = load_model(AutoModelForSequenceClassification, source, options, config)
+    model, missing = load_model(classifier_class(config), source, options, config)
     head = tevatron_head(source, settings, options)
     brought = HEADS if options.training else (*adapter_modules(source), *(("score",) if head is not None else ()))
     refuse_random(source, missing, brought, RANDOM_HEAD)

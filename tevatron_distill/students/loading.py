@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
 from transformers.utils.hub import cached_file
 
 from tevatron_distill.layouts.settings import RerankerSettings
@@ -194,6 +199,21 @@ def set_config_pad(config: Any, pad_token_id: int) -> None:
     """Tell the model's config, and the text part of a multimodal one, the pad token."""
     config.pad_token_id = pad_token_id
     config.get_text_config().pad_token_id = pad_token_id
+
+
+def classifier_class(config: Any) -> Any:
+    """What loads a config as a sequence classifier; a class made on the spot for decoders that lack one (Granite).
+
+    Raises:
+        InputError: if the architecture is neither a classifier nor a causal language model.
+    """
+    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or "AutoModel" in str(getattr(config, "auto_map", "")):
+        return AutoModelForSequenceClassification
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(f"transformers has no sequence classifier for {config.model_type}; choose another model")
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
+    return type(name, (GenericForSequenceClassification, causal.__bases__[0]), {"__module__": __name__})
 
 
 def load_model(auto_class: Any, source: Source, options: LoadOptions, config: Any) -> tuple[Any, list[str]]:

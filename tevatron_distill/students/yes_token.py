@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM
 
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.layouts.rows import Row
@@ -21,6 +21,7 @@ from tevatron_distill.students.loading import (
     Source,
     adapter_modules,
     add_adapter,
+    classifier_class,
     cut_text,
     load_config,
     load_model,
@@ -134,7 +135,7 @@ def load_causal(source: Source, config: Any, settings: RerankerSettings, options
         check_one_label(source, config)
     config.num_labels = 1
     row = None if converted or "score" in adapter_modules(source) else yes_row(source, settings, options)
-    model, missing = load_model(AutoModelForSequenceClassification, source, options, config)
+    model, missing = load_model(classifier_class(config), source, options, config)
     refuse_random(source, missing, () if converted and not source.adapter else ("score",), INCOMPLETE)
     if row is not None:
         with torch.no_grad():
