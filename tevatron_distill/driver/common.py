@@ -7,7 +7,11 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from tevatron_distill.schema import InputError
+from tevatron_distill.arguments.data import DatasetArguments
+from tevatron_distill.formats import load_candidates
+from tevatron_distill.schema import Candidates, InputError
+
+logger = logging.getLogger(__name__)
 
 
 def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
@@ -41,3 +45,17 @@ def as_mapping(*arguments: object) -> dict[str, object]:
             raise TypeError(f"as_mapping takes dataclass instances; got {instance!r}")
         fields |= {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
     return fields
+
+
+def read_candidates(data_args: DatasetArguments, depth: int | None) -> list[Candidates]:
+    """The candidates of this shard's queries, cut at the depth (None for all)."""
+    candidates = load_candidates(
+        data_args.dataset_path,
+        dataset_name=data_args.dataset_name,
+        dataset_config=data_args.dataset_config,
+        dataset_split=data_args.dataset_split,
+        dataset_cache_dir=data_args.dataset_cache_dir,
+    )
+    shard = candidates[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
+    logger.info("read the candidates of %d queries", len(shard))
+    return [one.top(depth) if depth else one for one in shard]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import statistics
 import time
@@ -15,16 +14,13 @@ from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.data import DatasetArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments, student_keywords
 from tevatron_distill.arguments.rerank import RerankArguments
-from tevatron_distill.driver.common import as_mapping, run_main
-from tevatron_distill.formats import load_candidates
+from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.formats.output import ResumableOutput
 from tevatron_distill.formats.runs import format_run_lines
 from tevatron_distill.reranker import Reranker, default_dtype
 from tevatron_distill.schema import Candidates, InputError
 from tevatron_distill.students import load_student
 from tevatron_distill.training_arguments import DistillTrainingArguments
-
-logger = logging.getLogger(__name__)
 
 BLOCK_PAIRS = 1024
 
@@ -40,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         [*([data_args.dataset_path] if data_args.dataset_path else []), *model_files(model_args)],
         training_args.overwrite_output_dir,
     ) as output:
-        candidates = read_candidates(data_args, rerank_args)
+        candidates = read_candidates(data_args, rerank_args.depth)
         student = load_student(**student_keywords(model_args, layout_args, training=False, dtype=dtype))
         length = max(student.layout.settings.passage_max_len or 0, student.layout.settings.rerank_max_len)
         if student.layout.settings.student == "colbert":
@@ -59,6 +55,11 @@ def parse(argv: Sequence[str] | None) -> Arguments:
     Raises:
         InputError: if a value breaks a rule, or several processes were started.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "rerank is one process and would write one file from several; start one process for each shard instead: "
+            "--dataset_number_of_shards N --dataset_shard_index I, with an output path for each"
+        )
     try:
         parsed: Arguments = parse_arguments(
             argv,
@@ -73,11 +74,6 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         raise
     except (ValueError, ImportError) as error:
         raise InputError(f"the arguments of HF's TrainingArguments do not fit this machine: {error}") from error
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(
-            "rerank is one process and would write one file from several; start one process for each shard instead: "
-            "--dataset_number_of_shards N --dataset_shard_index I, with an output path for each"
-        )
     return parsed
 
 
@@ -99,19 +95,6 @@ def model_files(model_args: ModelArguments) -> list[Path]:
         if file.suffix in (".json", ".safetensors", ".bin", ".pt", ".model")
         and not file.name.startswith(("run_config", "trainer_state"))
     ]
-
-
-def read_candidates(data_args: DatasetArguments, rerank_args: RerankArguments) -> list[Candidates]:
-    """The lists to rank: this shard's, cut at the depth."""
-    candidates = load_candidates(
-        data_args.dataset_path,
-        dataset_name=data_args.dataset_name,
-        dataset_config=data_args.dataset_config,
-        dataset_split=data_args.dataset_split,
-        dataset_cache_dir=data_args.dataset_cache_dir,
-    )
-    shard = candidates[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
-    return [one.top(rerank_args.depth) if rerank_args.depth else one for one in shard]
 
 
 def blocks(candidates: Sequence[Candidates]) -> Iterator[list[Candidates]]:

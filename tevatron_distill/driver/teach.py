@@ -17,9 +17,8 @@ from tqdm import tqdm
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.data import DatasetArguments
 from tevatron_distill.arguments.teach import TeachArguments
-from tevatron_distill.driver.common import as_mapping, run_main
+from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.engines import ENGINES, AnswerCache
-from tevatron_distill.formats import load_candidates
 from tevatron_distill.formats.groups import group_to_line, parse_group
 from tevatron_distill.formats.instructdistill import format_permutation
 from tevatron_distill.formats.output import ResumableOutput, refuse_existing, write_whole
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_side_files(args)
     inputs = [path for path in (data_args.dataset_path, args.qrels_path) if path is not None]
     output = ResumableOutput(args.output_path, as_mapping(data_args, args), inputs, args.overwrite_output_dir)
-    candidates = read_candidates_to_teach(data_args, args.depth)
+    candidates = read_candidates(data_args, args.depth)
     with ExitStack() as stack:
         teacher = build_teacher(args, stack)
         teacher.prepare(candidates)
@@ -76,20 +75,6 @@ def check_side_files(args: TeachArguments) -> None:
     for path in (args.run_path, args.permutation_path):
         if path is not None:
             refuse_existing(path, args.overwrite_output_dir or unfinished)
-
-
-def read_candidates_to_teach(data_args: DatasetArguments, depth: int) -> list[Candidates]:
-    """The candidates of this shard's queries, cut at the depth."""
-    candidates = load_candidates(
-        data_args.dataset_path,
-        dataset_name=data_args.dataset_name,
-        dataset_config=data_args.dataset_config,
-        dataset_split=data_args.dataset_split,
-        dataset_cache_dir=data_args.dataset_cache_dir,
-    )
-    shard = candidates[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
-    logger.info("read the candidates of %d queries", len(shard))
-    return [entry.top(depth) for entry in shard]
 
 
 def build_teacher(args: TeachArguments, stack: ExitStack) -> Teacher:
