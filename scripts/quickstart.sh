@@ -59,8 +59,8 @@ step 'A ColBERT student learns the order from groups of 8'
 grep -qs '"complete": true' "$work/student/run_config.json" || driver train \
   --model_name_or_path "$model" --student colbert --loss rank_net \
   --dataset_path "$work/teacher.train.jsonl" --train_group_size 8 --output_dir "$work/student" \
-  --learning_rate 2e-5 --per_device_train_batch_size 8 --max_steps 40 --logging_steps 10 \
-  --save_steps 20 --save_total_limit 1
+  --learning_rate 2e-5 --per_device_train_batch_size 8 --max_steps 48 --logging_steps 12 \
+  --save_steps 24 --save_total_limit 1
 
 step 'The student orders the candidates of the held-out queries'
 [ -e "$work/student.trec" ] || driver rerank --model_name_or_path "$work/student" \
