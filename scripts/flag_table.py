@@ -22,7 +22,8 @@ BEGIN, END = "<!-- flags: begin -->\n", "<!-- flags: end -->\n"
 TABLES: dict[str, tuple[type, ...]] = {
     "retrieve": (RetrieveArguments,),
     "teach": (TeachArguments,),
-    "train and rerank": (ModelArguments, LayoutArguments, DatasetArguments),
+    "teach, train and rerank": (DatasetArguments,),
+    "train and rerank": (ModelArguments, LayoutArguments),
     "train": (TrainDataArguments, DistillTrainingArguments),
     "rerank": (RerankArguments,),
     "evaluate": (EvaluateArguments,),
@@ -59,7 +60,7 @@ def flag_tables() -> str:
     for name, types in TABLES.items():
         listed = set(shared)
         rows = flags_of(types, listed)
-        if name == "train and rerank":
+        if "and" in name:
             shared = listed
         parts.append("\n".join([f"**{name}**\n", "| flag | default | meaning |", "| --- | --- | --- |", *rows]))
     return "\n\n".join(parts) + "\n"
