@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, required=True, help="candidates a query")
     parser.add_argument("--picture", type=Path, required=True, help="PNG that is written")
     args = parser.parse_args()
+    logging.getLogger("tevatron_distill").setLevel(logging.ERROR)  # retrieve has counted queries that match nothing
     qrels = read_qrels(args.collection / "qrels" / "test.txt")
     runs = {"BM25": args.bm25, "teacher": args.teacher.with_suffix(".trec"), "student": args.student}
     results = {name: evaluate(read_run(path), qrels, MEASURES) for name, path in runs.items()}
