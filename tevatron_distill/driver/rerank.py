@@ -38,10 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     ) as output:
         candidates = read_candidates(data_args, rerank_args.depth)
         student = load_student(**student_keywords(model_args, layout_args, training=False, dtype=dtype))
-        length = max(student.layout.settings.passage_max_len or 0, student.layout.settings.rerank_max_len)
-        if student.layout.settings.student == "colbert":
-            length = student.layout.settings.passage_max_len or length
-        budget = rerank_args.max_batch_tokens or training_args.per_device_eval_batch_size * length
+        settings = student.layout.settings
+        full = settings.passage_max_len if settings.student == "colbert" else settings.rerank_max_len
+        budget = rerank_args.max_batch_tokens or training_args.per_device_eval_batch_size * (full or 1)
         reranker = Reranker(student.model, student.layout, training_args.device, budget)
         output.add_report(rerank(reranker, candidates, rerank_args, output))
 
