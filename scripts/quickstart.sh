@@ -35,8 +35,6 @@ if [ -n "$teacher_model" ]; then
 else
   teacher=(--engine similarity --model_name_or_path "$model")
 fi
-# A third of the training queries is what a few minutes of training on two cores get through
-declare -A shards=([train]=3 [test]=1)
 collection=quickstart/collection
 work=quickstart/$name
 mkdir -p "$work"
@@ -48,6 +46,9 @@ step 'Collection: documentation strings of the standard library, whole modules h
 [ -e $collection/qrels/test.txt ] || $python scripts/quickstart_collection.py $collection
 
 for split in train test; do
+  # A third of the training queries is what a few minutes of training on two cores get through
+  if [ $split = train ]; then shards=3; else shards=1; fi
+
   step "BM25 finds $depth candidates for the $split queries"
   [ -e quickstart/candidates.$split.jsonl ] || driver retrieve --retriever bm25 --depth $depth \
     --corpus_path $collection/corpus.jsonl --queries_path $collection/${split}_queries.jsonl \
@@ -56,7 +57,7 @@ for split in train test; do
 
   step "The teacher orders them, asked about every pair ($split)"
   [ -e "$work/teacher.$split.jsonl" ] || driver teach --teacher pairwise --sort allpair "${teacher[@]}" \
-    --dataset_path quickstart/candidates.$split.jsonl --dataset_number_of_shards ${shards[$split]} --depth $depth \
+    --dataset_path quickstart/candidates.$split.jsonl --dataset_number_of_shards $shards --depth $depth \
     --output_path "$work/teacher.$split.jsonl" --run_path "$work/teacher.$split.trec"
 done
 
