@@ -46,8 +46,8 @@ step 'Collection: documentation strings of the standard library, whole modules h
 [ -e $collection/qrels/test.txt ] || $python scripts/quickstart_collection.py $collection
 
 for split in train test; do
-  # A third of the training queries is what a few minutes of training on two cores get through
-  if [ $split = train ]; then shards=3; else shards=1; fi
+  # Half of the training queries is what a few minutes of training on two cores get through
+  if [ $split = train ]; then shards=2; else shards=1; fi
 
   step "BM25 finds $depth candidates for the $split queries"
   [ -e quickstart/candidates.$split.jsonl ] || driver retrieve --retriever bm25 --depth $depth \
