@@ -68,9 +68,7 @@ def test_a_judged_group_gets_one_positive_and_all_negatives_are_seen_in_turn():
 
 def test_without_shuffling_the_first_positive_and_the_first_negatives_are_taken():
     judged = group_of(6, judgements=(0, 1, 0, 1, 0, 0))
-    dataset = TeacherPermutationDataset(
-        [judged], 3, positive_passage_no_shuffle=True, negative_passage_no_shuffle=True
-    )
+    dataset = TeacherPermutationDataset([judged], 3, positive_passage_no_shuffle=True, negative_passage_no_shuffle=True)
     for epoch in range(3):
         dataset.set_epoch(epoch)
         assert docids(dataset[0]) == ["d1", "d0", "d2"]

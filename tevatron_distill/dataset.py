@@ -121,9 +121,7 @@ class TeacherPermutationDataset(Dataset[Group]):
     def _draw(self, group: Group, index: int, size: int) -> list[int]:
         if self._sampling_of(group) == "one_positive":
             once = random.Random(f"{self.seed} {index}")
-            return draw_one_positive(
-                group, size, once, self.epoch, self.positive_no_shuffle, self.negative_no_shuffle
-            )
+            return draw_one_positive(group, size, once, self.epoch, self.positive_no_shuffle, self.negative_no_shuffle)
         if self.sampling == "top":
             return draw_top(group, size)
         return draw_uniform(group, size, random.Random(f"{self.seed} {self.epoch} {index}"))

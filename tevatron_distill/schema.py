@@ -38,7 +38,6 @@ class Candidates:
         """The first ``depth`` candidates."""
         return Candidates(self.query_id, self.query, self.passages[:depth], self.scores[:depth])
 
-
     def judged(self, grades: Mapping[str, float], teacher: Mapping[str, object] | None = None) -> Group:
         """A group whose verdict is a judgement.
 
