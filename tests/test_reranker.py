@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from conftest import build_bert, build_causal, build_t5
@@ -148,16 +145,13 @@ def test_a_pair_must_be_two_texts(bert_classifier_folder):
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_an_untrained_minilm_ranks_dl19_by_maxsim_as_measured(data_dir):
+def test_an_untrained_minilm_ranks_dl19_by_maxsim_as_measured(data_dir, minilm_folder):
     from tevatron_distill.formats import load_candidates
     from tevatron_distill.formats.qrels import read_qrels
     from tevatron_distill.metrics import evaluate
 
-    folder = os.environ.get("TEVATRON_DISTILL_MINILM")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("set TEVATRON_DISTILL_MINILM to the folder of all-MiniLM-L6-v2 to run this test")
     candidates = load_candidates(data_dir / "rank_llm/retrieve_results/BM25/retrieve_results_dl19.json")
-    scores = Reranker.from_pretrained(folder, "colbert").score_candidates(candidates)
+    scores = Reranker.from_pretrained(minilm_folder, "colbert").score_candidates(candidates)
     run = {
         one.query_id: {passage.docid: score for passage, score in zip(one.passages, row, strict=True)}
         for one, row in zip(candidates, scores, strict=True)
