@@ -40,6 +40,8 @@ class DistillTrainingArguments(TrainingArguments):
         check_choice("loss", self.loss, list(LOSSES))
         if self.fp16 and not torch.cuda.is_available():
             raise InputError("--fp16 needs a GPU; use --bf16 or plain float32 on this machine")
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # there is nothing to pin it for, and torch would warn
         super().__post_init__()
 
     def loss_options(self) -> dict[str, float]:
