@@ -76,7 +76,7 @@ def test_instructdistills_rows_are_candidates_too(write):
 
 def test_written_permutations_read_back(toy_groups, tmp_path):
     path = tmp_path / "p.json"
-    path.write_text(format_permutations(toy_groups))
+    path.write_text(format_permutations(group.permutation for group in toy_groups))
     assert read_permutations(path) == [group.permutation for group in toy_groups]
     assert json.loads(path.read_text())[3] == format_permutation((1, 0)) == "2 > 1"
 

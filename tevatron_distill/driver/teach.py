@@ -20,7 +20,7 @@ from tevatron_distill.arguments.teach import TeachArguments
 from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.engines import ENGINES, AnswerCache
 from tevatron_distill.formats.groups import group_to_line, parse_group
-from tevatron_distill.formats.instructdistill import format_permutation
+from tevatron_distill.formats.instructdistill import format_permutations
 from tevatron_distill.formats.output import ResumableOutput, refuse_existing, write_whole
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.runs import write_run
@@ -155,8 +155,8 @@ def write_side_files(args: TeachArguments, verdicts: Sequence[Verdict]) -> None:
         }
         write_run(args.run_path, run, "trec", args.teacher, overwrite=True)
     if args.permutation_path is not None:
-        orders = [format_permutation(verdict.permutation) for verdict in verdicts]
-        write_whole(args.permutation_path, json.dumps(orders, indent=0) + "\n", overwrite=True)
+        text = format_permutations(verdict.permutation for verdict in verdicts)
+        write_whole(args.permutation_path, text, overwrite=True)
 
 
 def print_report(report: Mapping[str, float]) -> None:

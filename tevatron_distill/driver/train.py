@@ -87,15 +87,14 @@ def training_files(data_args: TrainDataArguments) -> list[tuple[str | None, str 
         InputError: if a pattern matches nothing, or the patterns match different numbers of files.
     """
     patterns = (data_args.dataset_path, data_args.permutation_path, data_args.teacher_run_path)
-    lists = [expand_pattern(pattern) for pattern in patterns if pattern is not None]
-    if len({len(paths) for paths in lists}) > 1:
+    files = {pattern: expand_pattern(pattern) for pattern in patterns if pattern is not None}
+    counts = [len(paths) for paths in files.values()]
+    if len(set(counts)) > 1:
         raise InputError(
-            f"patterns of files must match equally many, to be paired in sorted order; got {[len(p) for p in lists]} "
-            f"for {[pattern for pattern in patterns if pattern is not None]}"
+            f"patterns of files must match equally many, to be paired in sorted order; got {counts} for {list(files)}"
         )
-    count = len(lists[0]) if lists else 1
-    columns = [[None] * count if pattern is None else expand_pattern(pattern) for pattern in patterns]
-    return list(zip(*columns, strict=True))
+    none = [None] * (counts[0] if counts else 1)
+    return list(zip(*(none if pattern is None else files[pattern] for pattern in patterns), strict=True))
 
 
 def expand_pattern(pattern: str) -> list[str]:

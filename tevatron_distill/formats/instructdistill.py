@@ -16,7 +16,7 @@ from tevatron_distill.formats.jsonl import (
     text_field,
 )
 from tevatron_distill.permutation import complete_permutation
-from tevatron_distill.schema import Candidates, Group, InputError, Passage
+from tevatron_distill.schema import Candidates, Group, InputError, Passage, Permutation
 
 
 def parse_groups(rows: Iterable[tuple[str, Row]], permutation_path: str | Path) -> Iterator[tuple[str, Group]]:
@@ -70,9 +70,9 @@ def format_permutation(permutation: Sequence[int]) -> str:
     return " > ".join(str(position + 1) for position in permutation)
 
 
-def format_permutations(groups: Iterable[Group]) -> str:
-    """The permutation file of these groups, one string each, in their order."""
-    return json.dumps([format_permutation(group.permutation) for group in groups], indent=0) + "\n"
+def format_permutations(permutations: Iterable[Permutation]) -> str:
+    """The file of these permutations, one string each, in their order."""
+    return json.dumps([format_permutation(permutation) for permutation in permutations], indent=0) + "\n"
 
 
 def _positions(place: str, string: object) -> tuple[int, ...]:

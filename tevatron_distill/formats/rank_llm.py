@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tevatron_distill.formats.jsonl import Row, id_field, list_field, number, read_json_rows, text_field
+from tevatron_distill.formats.jsonl import Row, id_field, list_field, number, text_field
 from tevatron_distill.formats.rerank_input import build_candidates
 from tevatron_distill.schema import Candidates, InputError, Passage
 
 
-def read_hits(path: str | Path) -> list[Candidates]:
-    """Read a JSON array, or JSON lines, of queries with their hits.
+def parse_hits(rows: Iterable[tuple[str, Row]], path: str | Path | None) -> list[Candidates]:
+    """Candidates from rows with their hits, each row with its place.
 
     Returns:
         Queries in the file's order; a query is named by the ``qid`` of its hits, as a string. Passages by falling
@@ -21,11 +21,6 @@ def read_hits(path: str | Path) -> list[Candidates]:
         InputError: if a row is malformed, a query has no hits or hits of several qids, a text is empty, a docid
             stands twice for a query, or a query stands twice.
     """
-    return parse_hits(read_json_rows(path), path)
-
-
-def parse_hits(rows: Iterable[tuple[str, Row]], path: str | Path | None) -> list[Candidates]:
-    """As `read_hits`, from rows that were read already, each with its place."""
     queries: dict[str, Candidates] = {}
     for place, row in rows:
         candidates = _parse_row(place, row)
