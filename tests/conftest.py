@@ -25,6 +25,7 @@ SENTENCES = [
     "Does the passage answer the question?",
     "red green blue yellow one two three four five six seven eight nine ten",
 ]
+WORDS = SENTENCES[-1].split()
 
 
 @pytest.fixture(scope="session")
@@ -225,13 +226,12 @@ def toy_groups():
     """Four queries with 5, 3, 6 and 2 passages; the teacher likes the passages that repeat the query's words."""
     from tevatron_distill.schema import Group, Passage
 
-    words = SENTENCES[-1].split()
     groups = []
     for number, size in enumerate((5, 3, 6, 2)):
-        query = words[number]
+        query = WORDS[number]
         passages = tuple(
             Passage(
-                f"d{number}{place}", " ".join([*[query] * place, *words[place : 10 - place]]), "a title" * (place % 2)
+                f"d{number}{place}", " ".join([*[query] * place, *WORDS[place : 10 - place]]), "a title" * (place % 2)
             )
             for place in range(size)
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import build_causal
+from conftest import WORDS, build_causal
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -21,23 +21,6 @@ from tevatron_distill.driver.rerank import main, mix, normalise
 from tevatron_distill.formats.runs import read_run
 from tevatron_distill.reranker import Reranker
 from tevatron_distill.schema import InputError
-
-WORDS = [
-    "red",
-    "green",
-    "blue",
-    "yellow",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-]
 
 
 @pytest.fixture

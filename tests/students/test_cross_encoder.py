@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import build_causal
+from conftest import WORDS, build_causal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -14,22 +14,6 @@ from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
 from tevatron_distill.students.cross_encoder import JoinedRows, PairRows, join_pair
 
-WORDS = [
-    "red",
-    "green",
-    "blue",
-    "yellow",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-]
 TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=80).map(" ".join)
 
 
