@@ -81,6 +81,9 @@ class Group:
         judgements: relevance grades aligned with ``passages``, where the verdict is a judgement. They are the labels
             then, as the permutation orders equal grades by the first stage.
         teacher: who gave the verdict (name, sort, model, prompt).
+        metrics: named measures of quality, each aligned with ``passages`` (candidates scored against a reference).
+        reference: the text that the candidates are measured against.
+        pairs: ordered pairs ``(i, j)`` of positions that a pair student is shown in one step; None for all of them.
     """
 
     query_id: str
@@ -92,6 +95,9 @@ class Group:
     preferences: tuple[tuple[int, int, float], ...] | None = None
     judgements: tuple[float, ...] | None = None
     teacher: Mapping[str, object] | None = None
+    metrics: Mapping[str, tuple[float, ...]] | None = None
+    reference: str | None = None
+    pairs: tuple[tuple[int, int], ...] | None = None
 
     def ranks(self) -> tuple[int, ...]:
         """1-based rank of each passage; the passages behind ``num_ranked`` share the rank ``num_ranked + 1``.
@@ -130,6 +136,13 @@ class Group:
             ),
             judgements=None if self.judgements is None else tuple(self.judgements[position] for position in positions),
             teacher=self.teacher,
+            metrics=None
+            if self.metrics is None
+            else {name: tuple(values[position] for position in positions) for name, values in self.metrics.items()},
+            reference=self.reference,
+            pairs=None
+            if self.pairs is None
+            else tuple((place_of[i], place_of[j]) for i, j in self.pairs if i in place_of and j in place_of),
         )
 
 

@@ -42,6 +42,8 @@ def any_group(draw):
         preferences=draw(st.sampled_from([None, tuple((i, j, draw(st.floats(0, 1))) for i, j in chosen)])),
         judgements=draw(numbers),
         teacher=draw(st.sampled_from([None, {"name": "pairwise", "sort": "allpair"}])),
+        metrics=draw(st.sampled_from([None, {"rouge1": tuple(draw(st.floats(0, 1)) for _ in range(size))}])),
+        reference=draw(st.one_of(st.none(), text)),
     )
 
 

@@ -90,6 +90,8 @@ def parse_group(place: str, row: Row) -> Group:
         preferences=_preferences(place, row, len(passages)),
         judgements=aligned_numbers(place, row, "judgements", len(passages)),
         teacher=teacher,
+        metrics=_metrics(place, row, len(passages)),
+        reference=text_field(place, row, "reference") if row.get("reference") is not None else None,
     )
 
 
@@ -104,7 +106,7 @@ def group_to_line(group: Group) -> str:
         "permutation": group.permutation,
         "num_ranked": group.num_ranked,
     }
-    for key in ("scores", "preferences", "judgements"):
+    for key in ("scores", "preferences", "judgements", "metrics", "reference"):
         value = getattr(group, key)
         if value is not None:
             row[key] = value
@@ -125,6 +127,15 @@ def aligned_numbers(place: str, row: Row, key: str, num_passages: int) -> tuple[
     if len(values) != num_passages:
         raise InputError(f"{place}: {key} must hold one number a passage ({num_passages}); got {len(values)}")
     return tuple(number(place, value, f"{key}[{position}]") for position, value in enumerate(values))
+
+
+def _metrics(place: str, row: Row, num_passages: int) -> dict[str, tuple[float, ...]] | None:
+    metrics = row.get("metrics")
+    if metrics is None:
+        return None
+    if not isinstance(metrics, dict):
+        raise InputError(f"{place}: metrics must be an object of lists; got {metrics!r}")
+    return {name: aligned_numbers(place, metrics, name, num_passages) or () for name in metrics}
 
 
 def _num_ranked(place: str, row: Row, num_passages: int) -> int:
