@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tevatron_distill"
 FLOORS = [
     {"schema"},
     {"permutation"},
-    {"formats", "sorting", "prompts", "metrics", "losses"},
+    {"formats", "sorting", "prompts", "metrics", "losses", "loading"},
     {"layouts"},
     {"batching"},
     {"engines", "retrieval"},

@@ -67,6 +67,21 @@ def preference_labels(groups: Sequence[Group], size: int) -> tuple[Tensor, Tenso
     return labels, asked
 
 
+def metric_labels(group: Group, metrics: Sequence[str]) -> list[list[float]]:
+    """One group's named measures, a list of ``M`` numbers for each passage.
+
+    Raises:
+        InputError: if the group lacks one of them.
+    """
+    missing = [name for name in metrics if name not in (group.metrics or {})]
+    if group.metrics is None or missing or not metrics:
+        raise InputError(
+            f'query_id "{group.query_id}": labels "metrics" asked for {", ".join(metrics) or "no metric"} and the row '
+            f"has {', '.join(group.metrics or ()) or 'none'}; name measures that every row has by --using_metrics"
+        )
+    return [list(values) for values in zip(*(group.metrics[name] for name in metrics), strict=True)]
+
+
 @dataclass
 class GroupCollator(DataCollatorMixin):
     """Ragged groups to ``{labels, mask, rows…, row_index}``.
@@ -74,7 +89,8 @@ class GroupCollator(DataCollatorMixin):
     Args:
         layout: the student's layout, which makes token rows.
         labels: how targets are made, see :func:`group_labels`, or ``preferences`` (then ``labels`` is ``[Q, G, G]``
-            and the batch has a ``pair_mask``).
+            and the batch has a ``pair_mask``), or ``metrics`` (then it is ``[Q, G, M]``).
+        metrics: names of the ``M`` measures.
 
     Returns (when called on ``Q`` groups):
         ``labels`` float32 ``[Q, G]``, ``mask`` bool ``[Q, G]`` (True where a passage is real), ``row_index`` and the
@@ -83,6 +99,7 @@ class GroupCollator(DataCollatorMixin):
 
     layout: Layout
     labels: str = "reciprocal"
+    metrics: tuple[str, ...] = ()
     return_tensors: str = "pt"
 
     def torch_call(self, features: Sequence[Group]) -> dict[str, Any]:
@@ -91,9 +108,11 @@ class GroupCollator(DataCollatorMixin):
         if self.labels == "preferences":
             batch["labels"], batch["pair_mask"] = preference_labels(features, size)
         else:
-            batch["labels"] = torch.zeros(len(features), size)
+            several = self.labels == "metrics"
+            batch["labels"] = torch.zeros(len(features), size, *([len(self.metrics)] if several else []))
             for row, group in zip(batch["labels"], features, strict=True):
-                row[: len(group.passages)] = torch.tensor(group_labels(group, self.labels))
+                made = metric_labels(group, self.metrics) if several else group_labels(group, self.labels)
+                row[: len(group.passages)] = torch.tensor(made)
         sizes = torch.tensor([len(group.passages) for group in features])
         batch["mask"] = torch.arange(size) < sizes[:, None]
         batch.update(self.layout.collate(features))

@@ -26,11 +26,13 @@ class DistillRerankerTrainer(Trainer):
     """Trains any student with any ranking loss.
 
     Takes all of ``Trainer``'s arguments (plain ``TrainingArguments``, an optimizer and a scheduler of your own among
-    them) and three of ours.
+    them) and five of ours.
 
     Args:
         loss: name of a row of ``LOSSES``, or a ``Loss`` of your own.
         loss_options: keyword options of the loss (``teacher_temp``, …).
+        loss_weight: how much the ranking loss counts; 0 leaves only the further terms that the student has.
+        term_weights: by name, how much a further term of the student's counts; its layout's own where not given.
         eval_qrels: judgements for the evaluation set. Without them, rows with judgements are measured by those, and
             other rows by the teacher: its ten best passages get the grades 10 to 1 (reported as ``teacher_nDCG@10``).
 
@@ -40,6 +42,7 @@ class DistillRerankerTrainer(Trainer):
 
     Raises:
         ValueError: if the collator is no ``GroupCollator``, or its labels are none that the loss takes.
+        InputError: if the student does not give what the loss takes.
     """
 
     loss_is_scaled_for_ga = True
@@ -49,6 +52,8 @@ class DistillRerankerTrainer(Trainer):
         *args: Any,
         loss: str | Loss = "rank_net",
         loss_options: Mapping[str, float] | None = None,
+        loss_weight: float = 1.0,
+        term_weights: Mapping[str, float] | None = None,
         eval_qrels: Qrels | None = None,
         **kwargs: Any,
     ) -> None:
@@ -62,8 +67,16 @@ class DistillRerankerTrainer(Trainer):
                 f"data_collator must be a GroupCollator, which knows the student's layout; got {self.data_collator!r}"
             )
         self.layout = self.data_collator.layout
+        self.loss_weight = loss_weight
+        self.term_weights = {**self.layout.term_weights, **(term_weights or {})}
         self.model_accepts_loss_kwargs = False
-        if self.data_collator.labels not in self.loss.labels:
+        if loss_weight and self.loss.kind not in self.layout.loss_kinds:
+            fitting = [name for name, row in LOSSES.items() if row.kind in self.layout.loss_kinds]
+            raise InputError(
+                f"--loss {loss} learns from {self.loss.kind}, which the student {self.layout.settings.student} does "
+                f"not give; choose one of {', '.join(fitting)}"
+            )
+        if loss_weight and self.data_collator.labels not in self.loss.labels:
             raise ValueError(
                 f"this loss learns from {' or '.join(self.loss.labels)}, but the collator makes labels "
                 f'"{self.data_collator.labels}"; pass GroupCollator(layout, labels="{self.loss.labels[0]}")'
@@ -87,14 +100,26 @@ class DistillRerankerTrainer(Trainer):
         """One forward pass over a collated batch.
 
         Returns:
-            scores float32 ``[Q, G]`` and the loss per query float32 ``[Q]``.
+            scores float32 ``[Q, G]`` and the loss per query float32 ``[Q]``, all terms weighted and summed.
         """
         outputs = model(**{name: batch[name] for name in self.layout.model_inputs if name in batch})
-        scores = self.layout.verdict(outputs, batch)
-        per_query = ranking_loss(
-            self.loss, scores, batch["labels"], batch["mask"], batch.get("pair_mask"), **self.loss_options
-        )
-        return scores, per_query
+        verdict = self.layout.verdict(outputs, batch)
+        per_query = verdict.scores.new_zeros(len(batch["mask"]))
+        for name, term in verdict.terms.items():
+            per_query = per_query + self.term_weights.get(name, 1.0) * term
+        if self.loss_weight:
+            per_query = per_query + self.loss_weight * ranking_loss(
+                self.loss,
+                verdict.scores,
+                batch["labels"],
+                batch["mask"],
+                batch.get("pair_mask"),
+                pair_scores=verdict.pair_scores,
+                shown=verdict.pair_mask,
+                metric_logits=verdict.metric_logits,
+                **self.loss_options,
+            )
+        return verdict.scores, per_query
 
     def compute_loss(
         self,

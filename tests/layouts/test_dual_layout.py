@@ -70,5 +70,5 @@ def test_queries_and_passages_are_rows_of_their_own_and_scores_find_their_places
         "query_vectors": table[batch["query_input_ids"]],
         "passage_vectors": table[batch["passage_input_ids"]],
     }
-    scores = layout.verdict(outputs, {**batch, "mask": torch.tensor([[True, True], [True, False]])})
+    scores = layout.verdict(outputs, {**batch, "mask": torch.tensor([[True, True], [True, False]])}).scores
     assert scores.tolist() == [[1.0 / 0.5, 0.0], [0.5 / 0.5, 0.0]]

@@ -47,7 +47,7 @@ def test_scores_land_in_their_places_and_empty_places_are_zero():
         "mask": torch.tensor([[True, True], [True, False]]),
     }
     for dtype in (torch.float32, torch.bfloat16):
-        scores = layout.verdict({"logits": torch.tensor([[1.0], [2.0], [3.0]], dtype=dtype)}, batch)
+        scores = layout.verdict({"logits": torch.tensor([[1.0], [2.0], [3.0]], dtype=dtype)}, batch).scores
         assert scores.dtype == torch.float32
         assert scores.tolist() == [[1.0, 2.0], [3.0, 0.0]]
 
@@ -56,7 +56,7 @@ def test_the_gradient_of_a_score_reaches_only_its_row():
     layout = make()
     logits = torch.zeros(3, 1, requires_grad=True)
     batch = {"row_index": torch.tensor([[0, 0], [0, 1], [1, 0]]), "mask": torch.ones(2, 2, dtype=torch.bool)}
-    layout.verdict({"logits": logits}, batch)[0, 1].backward()
+    layout.verdict({"logits": logits}, batch).scores[0, 1].backward()
     assert logits.grad.tolist() == [[0.0], [1.0], [0.0]]
 
 

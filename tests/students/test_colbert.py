@@ -19,7 +19,7 @@ def scores_of(student: LoadedStudent, candidates=CANDIDATES) -> list[float]:
     student.model.eval()
     with torch.no_grad():
         outputs = student.model(**{name: batch[name] for name in student.layout.model_inputs})
-    return student.layout.verdict(outputs, batch)[0].tolist()
+    return student.layout.verdict(outputs, batch).scores[0].tolist()
 
 
 @pytest.mark.parametrize("specials", [True, False])

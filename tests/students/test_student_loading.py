@@ -11,9 +11,10 @@ from conftest import build_bert, build_causal, train_byte_level, train_unigram, 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tevatron_distill.layouts import RerankerSettings
+from tevatron_distill.loading import set_pad_token
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
-from tevatron_distill.students.loading import cut_text, find_file, set_pad_token
+from tevatron_distill.students.loading import cut_text, find_file
 
 TRAINING = LoadOptions(training=True)
 

@@ -62,7 +62,7 @@ def scores_of(student: LoadedStudent, candidates=CANDIDATES) -> torch.Tensor:
     sizes = torch.tensor([len(one.passages) for one in candidates])
     batch["mask"] = torch.arange(int(sizes.max())) < sizes[:, None]
     outputs = student.model(**{name: batch[name] for name in student.layout.model_inputs})
-    return student.layout.verdict(outputs, batch)
+    return student.layout.verdict(outputs, batch).scores
 
 
 def test_the_matrix_has_every_student():

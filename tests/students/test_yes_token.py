@@ -161,7 +161,7 @@ def test_t5_swallows_what_peft_sends_and_refuses_labels(t5_folder):
 
 
 def test_t5_in_half_precision_is_refused_with_the_way_out(t5_folder):
-    with pytest.raises(InputError, match=r"T5 overflows in float16; use --bf16, or float32"):
+    with pytest.raises(InputError, match=r"T5 overflows in float16; use bfloat16 or float32"):
         load_student(str(t5_folder), "yes_token", options=LoadOptions(dtype="float16"))
     load_student(str(t5_folder), "yes_token", options=LoadOptions(dtype="bfloat16"))
 

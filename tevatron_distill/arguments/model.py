@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.loading import DTYPES
 from tevatron_distill.prompts import STUDENT_PROMPTS
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import STUDENTS, LoadOptions, LoraOptions
-from tevatron_distill.students.loading import DTYPES, LORA_TARGET_MODULES
+from tevatron_distill.students.loading import LORA_TARGET_MODULES
 
 MODEL_TYPES = ("sequence_classification", "backbone")
 POOLINGS = ("last", "cls")
@@ -56,7 +57,7 @@ class ModelArguments:
     dtype: str | None = field(
         default=None,
         metadata={
-            "choices": ["auto", *DTYPES],
+            "choices": list(DTYPES),
             "help": "number format of the weights; auto: the folder's own (default: float32; when reranking, "
             "--bf16 or --fp16 where given, else the folder's own on a GPU)",
         },
@@ -80,7 +81,7 @@ class ModelArguments:
         if self.prompt is not None:
             check_choice("prompt", self.prompt, list(STUDENT_PROMPTS))
         if self.dtype is not None:
-            check_choice("dtype", self.dtype, ["auto", *DTYPES])
+            check_choice("dtype", self.dtype, list(DTYPES))
         check_choice("reranker_model_type", self.reranker_model_type, MODEL_TYPES)
         check_choice("reranker_pooling", self.reranker_pooling, POOLINGS)
         if self.reranker_pooling == "cls" and self.reranker_model_type == "backbone":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.engines import ENGINES
 from tevatron_distill.engines.hf import CHAT_TEMPLATES
-from tevatron_distill.engines.loading import DTYPES
+from tevatron_distill.loading import DTYPES
 from tevatron_distill.prompts import PAIR_PROMPTS
 from tevatron_distill.schema import InputError
 from tevatron_distill.sorting import SORTS

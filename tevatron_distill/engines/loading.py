@@ -1,69 +1,28 @@
-"""Loading of models that answer: which precision, which device, and what is refused."""
+"""Loading of models that answer: which device, and what is refused."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
 
+from tevatron_distill.loading import read_model, refuse_overflow
 from tevatron_distill.schema import InputError
-
-DTYPES: dict[str, torch.dtype | str] = {
-    "auto": "auto",
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-"""``--dtype``; ``auto`` is the precision of the checkpoint."""
-
-OVERFLOWING = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
-"""Model types whose activations leave the range of float16."""
-
-
-def load_config(model_name_or_path: str, *, trust_remote_code: bool) -> Any:
-    """The configuration of a model.
-
-    Raises:
-        InputError: if there is none at this name or path, or transformers does not know its type.
-    """
-    try:
-        return AutoConfig.from_pretrained(model_name_or_path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--model_name_or_path {model_name_or_path}: no model can be loaded here; {error}") from error
-
-
-def load_tokenizer(model_name_or_path: str, *, trust_remote_code: bool) -> Any:
-    """The tokenizer of a model.
-
-    Raises:
-        InputError: if it is missing or cannot be read.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(model_name_or_path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--model_name_or_path {model_name_or_path}: needs a tokenizer beside it; {error}") from error
 
 
 def check_dtype(dtype: str, model_type: str, model_name_or_path: str) -> None:
     """Refuse half precision where it cannot work.
 
     Args:
-        dtype: key of `DTYPES`, or the name of a checkpoint's own precision.
-        model_type: the configuration's.
+        dtype: name of a precision.
+        model_type: the config's.
         model_name_or_path: for the message.
 
     Raises:
         InputError: for float16 with the T5 family, or without a GPU.
     """
-    if dtype != "float16":
-        return
-    if model_type in OVERFLOWING:
-        raise InputError(
-            f"--dtype float16: {model_name_or_path} is a {model_type}, whose activations overflow in float16; "
-            "use --dtype bfloat16 or --dtype float32"
-        )
-    if not torch.cuda.is_available():
+    refuse_overflow(dtype, model_type, model_name_or_path)
+    if dtype == "float16" and not torch.cuda.is_available():
         raise InputError("--dtype float16 needs a GPU; there is none here; use --dtype float32 or --dtype bfloat16")
 
 
@@ -79,14 +38,9 @@ def load_model(auto_class: Any, model_name_or_path: str, dtype: str, *, trust_re
     Raises:
         InputError: if the checkpoint lacks weights that the answers depend on, or its own precision cannot work.
     """
-    try:
-        model, loading = auto_class.from_pretrained(
-            model_name_or_path, dtype=DTYPES[dtype], output_loading_info=True, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"--model_name_or_path {model_name_or_path}: cannot be loaded; {error}") from error
+    model, missing = read_model(auto_class, model_name_or_path, dtype, trust_remote_code=trust_remote_code)
     # A pooler stands behind the token vectors; nobody here reads it.
-    missing = sorted(key for key in loading["missing_keys"] if "pooler." not in key)
+    missing = [name for name in missing if "pooler." not in name]
     if missing:
         raise InputError(
             f"--model_name_or_path {model_name_or_path}: weights are missing from the checkpoint and would be random "

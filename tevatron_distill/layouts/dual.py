@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tevatron_distill.layouts.rows import Row, pad_rows
 from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.layouts.verdict import SCORE_KINDS, Verdict
 from tevatron_distill.schema import Candidates, Group, Passage
 
 
@@ -56,6 +57,8 @@ class DualLayout:
         "passage_input_ids",
         "passage_attention_mask",
     )
+    loss_kinds: frozenset[str] = SCORE_KINDS
+    term_weights: Mapping[str, float] = field(default_factory=dict)
 
     def pad(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """``input_ids``, ``attention_mask`` int64 and ``counted`` bool of these rows, ``[R, T]`` each."""
@@ -84,15 +87,15 @@ class DualLayout:
         """MaxSim as a logit: :func:`max_sim` divided by the temperature, float32 ``[P]``."""
         return max_sim(query, query_counted, passage, passage_counted) / (self.settings.temperature or 1.0)
 
-    def verdict(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        """Scores of a collated batch.
+    def verdict(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Verdict:
+        """What the student says of a collated batch.
 
         Args:
             outputs: ``query_vectors`` ``[Q, Tq, D]`` and ``passage_vectors`` ``[P, Tp, D]``.
             batch: ``query_counted``, ``passage_counted``, ``row_index`` int64 ``[P, 2]``, ``mask`` bool ``[Q, G]``.
 
         Returns:
-            float32 ``[Q, G]``; 0 where there is no passage.
+            Scores float32 ``[Q, G]``; 0 where there is no passage.
         """
         owner = batch["row_index"][:, 0]
         scores = self.row_scores(
@@ -101,4 +104,4 @@ class DualLayout:
             outputs["passage_vectors"],
             batch["passage_counted"],
         )
-        return scores.new_zeros(batch["mask"].shape).index_put(tuple(batch["row_index"].T), scores)
+        return Verdict(scores.new_zeros(batch["mask"].shape).index_put(tuple(batch["row_index"].T), scores))

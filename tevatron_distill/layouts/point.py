@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tevatron_distill.layouts.rows import Row, pad_rows
 from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.layouts.verdict import SCORE_KINDS, Verdict
 from tevatron_distill.schema import Candidates, Group, InputError, Passage
 
 
@@ -31,6 +32,8 @@ class PointLayout:
     encode: Callable[[str, Passage], Row]
     model_inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     ends_at_pad: bool = False
+    loss_kinds: frozenset[str] = SCORE_KINDS
+    term_weights: Mapping[str, float] = field(default_factory=dict)
 
     def rows(self, group: Group | Candidates) -> list[Row]:
         """One row for each passage of a group.
@@ -79,15 +82,15 @@ class PointLayout:
         cap = self.settings.softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)
 
-    def verdict(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        """Scores of a collated batch.
+    def verdict(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Verdict:
+        """What the student says of a collated batch.
 
         Args:
             outputs: the model's output with ``logits`` ``[R, 1]``.
             batch: ``row_index`` int64 ``[R, 2]`` and ``mask`` bool ``[Q, G]``.
 
         Returns:
-            float32 ``[Q, G]``; 0 where there is no passage.
+            Scores float32 ``[Q, G]``; 0 where there is no passage.
         """
         scores = self.row_scores(outputs)
-        return scores.new_zeros(batch["mask"].shape).index_put(tuple(batch["row_index"].T), scores)
+        return Verdict(scores.new_zeros(batch["mask"].shape).index_put(tuple(batch["row_index"].T), scores))

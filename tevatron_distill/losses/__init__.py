@@ -1,8 +1,10 @@
 """Ranking losses, pure functions to one number per query, and the table of them.
 
-Two kinds: ``scores`` losses take ``(scores, labels, mask)``, ``margins`` losses ``(margins, labels, pair_mask)``. All
-compute in float32, detach the labels, form no pair of equal labels, give 0.0 with zero gradient for a query without
-passages, and raise ValueError for shapes that differ. Averaging over queries is the trainer's.
+Kinds: ``scores`` losses take ``(scores, labels, mask)``, ``margins`` losses ``(margins, labels, pair_mask)``,
+``pair_scores`` losses ``(pair_scores, labels, pair_mask)`` with what each of two passages got beside the other, and
+``metrics`` losses ``(metric_logits, labels, mask)`` with a last axis of metrics. All compute in float32, detach the
+labels, form no pair of equal labels, give 0.0 with zero gradient for a query without passages, and raise ValueError for
+shapes that differ. Averaging over queries is the trainer's.
 """
 
 from __future__ import annotations
@@ -32,15 +34,15 @@ class Loss(NamedTuple):
 
     Attributes:
         function: the loss itself.
-        kind: ``scores`` or ``margins``, what it takes first.
+        kind: ``scores``, ``margins``, ``pair_scores`` or ``metrics``, what it takes first.
         labels: the label transforms it can learn from, its default first: ``reciprocal`` (1/rank, as InstructDistill
             publishes for all of its losses) and ``linear`` are made from ranks, ``scores`` and ``preferences`` are the
-            teacher's own, ``judgements`` are grades of relevance.
+            teacher's own, ``judgements`` are grades of relevance, ``metrics`` named measures of quality.
         options: keyword options that a command line sets.
     """
 
     function: Callable[..., Tensor]
-    kind: Literal["scores", "margins"]
+    kind: Literal["scores", "margins", "pair_scores", "metrics"]
     labels: tuple[str, ...]
     options: tuple[str, ...] = ()
 
@@ -65,35 +67,57 @@ LOSSES: dict[str, Loss] = {
 
 
 def ranking_loss(
-    loss: Loss, scores: Tensor, labels: Tensor, mask: Tensor, pair_mask: Tensor | None = None, **options: float
+    loss: Loss,
+    scores: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    pair_mask: Tensor | None = None,
+    *,
+    pair_scores: Tensor | None = None,
+    shown: Tensor | None = None,
+    metric_logits: Tensor | None = None,
+    **options: float,
 ) -> Tensor:
-    """A loss of either kind for a student that scores passages.
+    """A loss of any kind for what a student says.
 
     Args:
         loss: a row of :data:`LOSSES`.
         scores: student scores, float ``[num_queries, group_size]``.
-        labels: float ``[num_queries, group_size]``, or preferences ``[num_queries, group_size, group_size]``.
+        labels: float ``[num_queries, group_size]``, preferences ``[num_queries, group_size, group_size]``, or metrics
+            ``[num_queries, group_size, num_metrics]``.
         mask: bool ``[num_queries, group_size]``, True where a passage is real.
         pair_mask: bool ``[num_queries, group_size, group_size]``, True where the teacher compared the pair; None
-            takes all pairs of real passages. For losses over margins only.
+            takes all pairs of real passages. For losses over pairs only.
+        pair_scores: of a student that compares, ``[num_queries, group_size, group_size]``: what passage i got beside j.
+        shown: bool of that shape, symmetric, True where the student compared the pair.
+        metric_logits: of a student that predicts metrics, ``[num_queries, group_size, num_metrics]``.
         options: the loss's own, by name.
 
     Returns:
         float32 ``[num_queries]``.
 
     Raises:
-        ValueError: if shapes differ, or a pair mask comes to a loss that takes scores.
+        ValueError: if shapes differ, a pair mask comes to a loss that takes scores, or the student does not say what
+            the loss takes.
 
     >>> import torch
     >>> one = torch.tensor([[True, True]])
     >>> ranking_loss(LOSSES["rank_net"], torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.5]]), one)
     tensor([0.6931])
     """
-    if loss.kind == "scores":
+    if loss.kind in ("scores", "metrics"):
         if pair_mask is not None:
-            raise ValueError("a pair mask belongs to a loss over margins; this one takes scores")
-        return loss.function(scores, labels, mask, **options)
-    margins, real_pairs = margins_from_scores(scores, mask)
-    if pair_mask is not None and pair_mask.shape != real_pairs.shape:
-        raise ValueError(f"pair_mask must be {tuple(real_pairs.shape)}; got {tuple(pair_mask.shape)}")
-    return loss.function(margins, labels, real_pairs if pair_mask is None else real_pairs & pair_mask, **options)
+            raise ValueError(f"a pair mask belongs to a loss over pairs; this one takes {loss.kind}")
+        given = scores if loss.kind == "scores" else metric_logits
+        if given is None:
+            raise ValueError("this loss takes a logit for each metric; the student gives none")
+        return loss.function(given, labels, mask, **options)
+    if pair_scores is None or shown is None:
+        if loss.kind == "pair_scores":
+            raise ValueError("this loss takes what each of two passages got beside the other; the student gives none")
+        margins, shown = margins_from_scores(scores, mask)
+    else:
+        margins = pair_scores if loss.kind == "pair_scores" else pair_scores - pair_scores.mT
+    if pair_mask is not None and pair_mask.shape != shown.shape:
+        raise ValueError(f"pair_mask must be {tuple(shown.shape)}; got {tuple(pair_mask.shape)}")
+    return loss.function(margins, labels, shown if pair_mask is None else shown & pair_mask, **options)

@@ -1,4 +1,4 @@
-"""What every student's loading shares: finding files, the pad rule, dtypes, random heads, LoRA."""
+"""What every student's loading shares: options, finding files, random heads, LoRA."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -20,12 +19,12 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils.hub import cached_file
 
 from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.loading import read_config, read_model, read_tokenizer
 from tevatron_distill.schema import InputError
 
 logger = logging.getLogger(__name__)
 
 ADAPTER_FILE = "adapter_config.json"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LORA_TARGET_MODULES = "q_proj,k_proj,v_proj,o_proj,down_proj,up_proj,gate_proj"
 
 
@@ -145,15 +144,11 @@ def load_config(source: Source, options: LoadOptions, **keywords: Any) -> Any:
     Raises:
         InputError: if it cannot be read.
     """
-    path = options.config_name or source.base
-    try:
-        return AutoConfig.from_pretrained(path, **options.hub_keywords(), **keywords)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no model config could be read; got {error}") from error
+    return read_config(options.config_name or source.base, **options.hub_keywords(), **keywords)
 
 
 def load_tokenizer(source: Source, options: LoadOptions) -> tuple[Any, int]:
-    """The tokenizer of what was trained, else of its base, with a pad token by :func:`set_pad_token`.
+    """The tokenizer of what was trained, else of its base, with a pad token, and that token's id.
 
     Raises:
         InputError: if there is none.
@@ -163,36 +158,7 @@ def load_tokenizer(source: Source, options: LoadOptions) -> tuple[Any, int]:
         names = ("tokenizer_config.json", "tokenizer.json")
         if any(find_file(source.adapter, name, options.cache_dir) for name in names):
             path = source.adapter
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **options.hub_keywords())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no tokenizer could be read; got {error}; name one by --tokenizer_name") from error
-    return tokenizer, set_pad_token(tokenizer)
-
-
-def set_pad_token(tokenizer: Any) -> int:
-    """The one pad rule: own pad, unknown, another special token, 0; never the end of a sequence.
-
-    A student pools at the last token that is not the pad token, so a pad token that ends sentences would move the
-    place. The tokenizer is changed.
-
-    Args:
-        tokenizer: any tokenizer of transformers.
-
-    Returns:
-        The pad token's id.
-    """
-    ends = {tokenizer.eos_token_id, tokenizer.bos_token_id}
-    specials = [index for index, token in tokenizer.added_tokens_decoder.items() if token.special]
-    named_pad = [index for index in specials if "pad" in str(tokenizer.convert_ids_to_tokens(index)).lower()]
-    own = [] if tokenizer.pad_token_id == tokenizer.eos_token_id else [tokenizer.pad_token_id]
-    unknown = [] if tokenizer.unk_token_id == tokenizer.eos_token_id else [tokenizer.unk_token_id]
-    others = [index for index in (*named_pad, *specials, *range(len(tokenizer))) if index not in ends]
-    pad = next(index for index in (*own, *unknown, *others) if index is not None)
-    if pad != tokenizer.pad_token_id:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
-        logger.info("pad token: %r (id %d)", tokenizer.pad_token, pad)
-    return pad
+    return read_tokenizer(path, **options.hub_keywords())
 
 
 def set_config_pad(config: Any, pad_token_id: int) -> None:
@@ -220,21 +186,11 @@ def load_model(auto_class: Any, source: Source, options: LoadOptions, config: An
     """Weights of the base model, and the names of those that the folder lacks.
 
     Raises:
-        InputError: if the folder cannot be loaded.
+        InputError: if the folder cannot be loaded, or would be T5 in float16.
     """
     attention = {"attn_implementation": options.attn_implementation} if options.attn_implementation else {}
-    try:
-        model, info = auto_class.from_pretrained(
-            source.base,
-            config=config,
-            dtype=DTYPES.get(options.dtype, "auto"),
-            output_loading_info=True,
-            **attention,
-            **options.hub_keywords(),
-        )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise InputError(f"{source.base}: the model could not be loaded; got {error}") from error
-    return model, sorted(info["missing_keys"])
+    keywords = {**attention, **options.hub_keywords()}
+    return read_model(auto_class, source.base, options.dtype, config=config, **keywords)
 
 
 def refuse_random(source: Source, missing: Iterable[str], allowed: Iterable[str], remedy: str) -> None:

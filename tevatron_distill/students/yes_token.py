@@ -113,7 +113,7 @@ def load_seq2seq(source: Source, config: Any, settings: RerankerSettings, option
     """T5 as a Yes-token student.
 
     Raises:
-        InputError: if the architecture is no T5, or fp16 is asked for.
+        InputError: if the architecture is no T5, or the folder cannot be loaded.
     """
     model_class = SEQ2SEQ.get(config.model_type)
     if model_class is None:
@@ -122,8 +122,6 @@ def load_seq2seq(source: Source, config: Any, settings: RerankerSettings, option
         )
     config.yes_token_id = settings.yes_token_id
     model, missing = load_model(model_class, source, options, config)
-    if model.dtype == torch.float16:
-        raise InputError(f"{source.base}: T5 overflows in float16; use --bf16, or float32 (--dtype float32)")
     refuse_random(source, missing, (), INCOMPLETE)
     return add_adapter(model, source, options, "SEQ_2_SEQ_LM", ())
 
