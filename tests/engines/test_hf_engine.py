@@ -206,7 +206,7 @@ def test_a_label_of_several_tokens_is_refused(folder):
 
 def test_float16_is_refused_for_t5_and_without_a_gpu(t5_folder, llama_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="overflow in float16; use --dtype bfloat16 or --dtype float32"):
+    with pytest.raises(InputError, match="T5 overflows in float16; use bfloat16 or float32"):
         HFEngine(str(t5_folder), dtype="float16")
     with pytest.raises(InputError, match="--dtype float16 needs a GPU"):
         HFEngine(str(llama_folder), dtype="float16")
@@ -215,7 +215,7 @@ def test_float16_is_refused_for_t5_and_without_a_gpu(t5_folder, llama_folder, mo
 def test_a_half_precision_t5_checkpoint_is_refused_too(t5_folder, tmp_path):
     AutoModelForSeq2SeqLM.from_pretrained(t5_folder, dtype=torch.float16).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(t5_folder).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="overflow in float16"):
+    with pytest.raises(InputError, match="T5 overflows in float16"):
         HFEngine(str(tmp_path)).answer(REQUESTS[:1])
     assert len(HFEngine(str(tmp_path), dtype="float32").answer(REQUESTS[:1])) == 1
 

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from tevatron_distill.batching import run_batches, token_budget_batches
 from tevatron_distill.engines.identity import model_identity
-from tevatron_distill.engines.loading import check_dtype, load_config, load_model, load_tokenizer
+from tevatron_distill.engines.loading import check_dtype, load_model
 from tevatron_distill.engines.request import Request
+from tevatron_distill.loading import read_config, read_tokenizer
 from tevatron_distill.prompts import ChoicePrompt
 from tevatron_distill.schema import Candidates, InputError
 
@@ -57,10 +58,10 @@ class HFEngine:
         self._dtype = dtype
         self._max_batch_tokens = max_batch_tokens
         self._trust_remote_code = trust_remote_code
-        self._config = load_config(model_name_or_path, trust_remote_code=trust_remote_code)
+        self._config = read_config(model_name_or_path, trust_remote_code=trust_remote_code)
         check_dtype(dtype, self._config.model_type, model_name_or_path)
         self._is_encoder_decoder = bool(self._config.is_encoder_decoder)
-        self._tokenizer = load_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
+        self._tokenizer, _ = read_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
         positions = getattr(self._config.get_text_config(), "max_position_embeddings", None)  # T5 has no such limit
         self._max_length = min(max_length, positions or max_length)
         self._chat = self._decide_chat(chat_template)

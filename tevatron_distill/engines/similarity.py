@@ -15,8 +15,9 @@ from transformers import AutoModel
 
 from tevatron_distill.batching import token_budget_batches
 from tevatron_distill.engines.identity import model_identity
-from tevatron_distill.engines.loading import check_dtype, load_config, load_model, load_tokenizer
+from tevatron_distill.engines.loading import check_dtype, load_model
 from tevatron_distill.engines.request import Request
+from tevatron_distill.loading import read_config, read_tokenizer
 from tevatron_distill.prompts import ChoicePrompt
 from tevatron_distill.schema import Candidates, InputError
 
@@ -66,16 +67,14 @@ class SimilarityEngine:
         self._weight = similarity_weight
         self._temperature = similarity_temperature
         self._trust_remote_code = trust_remote_code
-        self._config = load_config(model_name_or_path, trust_remote_code=trust_remote_code)
+        self._config = read_config(model_name_or_path, trust_remote_code=trust_remote_code)
         if self._config.is_encoder_decoder:
             raise InputError(
                 f"--engine similarity needs a sentence encoder; {model_name_or_path} is an encoder-decoder "
                 f"({self._config.model_type}); use --engine hf for it"
             )
         check_dtype(dtype, self._config.model_type, model_name_or_path)
-        self._tokenizer = load_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
-        if self._tokenizer.pad_token is None:  # padding is masked, so that any token serves
-            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
+        self._tokenizer, _ = read_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
         positions = getattr(self._config.get_text_config(), "max_position_embeddings", None)
         self._max_length = min(max_length, positions or max_length, self._tokenizer.model_max_length)
         self._planned: list[list[str]] = []
