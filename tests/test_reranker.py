@@ -6,9 +6,8 @@ import pytest
 import torch
 from conftest import build_bert, build_causal, build_t5
 
-from tevatron_distill import reranker as reranker_module
 from tevatron_distill.layouts import PointLayout
-from tevatron_distill.reranker import Reranker
+from tevatron_distill.reranker import Reranker, dual
 from tevatron_distill.schema import Candidates, InputError, Passage
 
 KINDS = {
@@ -79,10 +78,10 @@ def test_a_score_that_is_no_number_is_an_error(make):
 
 def test_what_went_through_the_model_is_counted(make):
     ranker = make()
-    assert ranker.count.real_share == 1.0
+    assert ranker.batcher.count.real_share == 1.0
     ranker.score_candidates(LISTS)
-    assert 0 < ranker.count.tokens <= ranker.count.padded
-    assert ranker.count.rows == (10 if isinstance(ranker.layout, PointLayout) else 2 + 9)  # distinct texts
+    assert 0 < ranker.batcher.count.tokens <= ranker.batcher.count.padded
+    assert ranker.batcher.count.rows == (10 if isinstance(ranker.layout, PointLayout) else 2 + 9)  # distinct texts
 
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_score(make, caplog):
@@ -110,11 +109,11 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_no_score(make, caplog
 
 def test_a_passage_is_encoded_once_however_many_queries_want_it(make_folder, monkeypatch):
     ranker = Reranker.from_pretrained(make_folder(build_bert), "colbert", device="cpu")
-    monkeypatch.setattr(reranker_module, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(dual, "PAIRS_AT_ONCE", 3)
     shared = tuple(Passage(f"d{n}", "red " * (n + 1)) for n in range(5))
     lists = [Candidates(f"q{n}", word, shared, ()) for n, word in enumerate(["one", "two", "one"])]
     scores = ranker.score_candidates(lists)
-    assert ranker.count.rows == 5 + 2
+    assert ranker.batcher.count.rows == 5 + 2
     assert scores[0] == scores[2]
     assert scores[1] == pytest.approx([dict(ranker.rank("two", shared))[passage.docid] for passage in shared], abs=1e-4)
 

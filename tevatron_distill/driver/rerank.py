@@ -139,7 +139,7 @@ def rerank(
         "seconds": round(seconds, 3),
         "pairs_per_second": round(pairs / seconds, 2),
         "seconds_per_query": round(seconds / max(1, queries), 4),
-        "real_token_share": round(reranker.count.real_share, 4),
+        "real_token_share": round(reranker.batcher.count.real_share, 4),
     }
     print(
         f"{queries} queries, {pairs} pairs in {seconds:.1f} s: {report['pairs_per_second']:.1f} pairs/s, "

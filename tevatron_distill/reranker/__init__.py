@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 
-from tevatron_distill.batching import run_batches, token_budget_batches
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
-from tevatron_distill.layouts.rows import Row
+from tevatron_distill.reranker.batches import Batcher, TokenCount
+from tevatron_distill.reranker.dual import encode_rows, score_vectors
+from tevatron_distill.reranker.point import score_rows
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
 
+__all__ = ["SCORERS", "Reranker", "TokenCount", "default_device", "default_dtype"]
+
 MAX_BATCH_TOKENS = 16384
-PAIRS_AT_ONCE = 256
 
 
-@dataclass
-class TokenCount:
-    """What has gone through the model.
-
-    Attributes:
-        rows: token rows.
-        tokens: real tokens.
-        padded: real tokens and padding.
-    """
-
-    rows: int = 0
-    tokens: int = 0
-    padded: int = 0
-
-    @property
-    def real_share(self) -> float:
-        """Share of real tokens in all that were computed; 1.0 before anything was."""
-        return self.tokens / self.padded if self.padded else 1.0
+SCORERS: dict[type, Callable[..., list[list[float]]]] = {
+    PointLayout: score_rows,
+    DualLayout: score_vectors,
+}
+"""Layout → ``(model, layout, batcher, candidates)`` to scores aligned with each list's passages, higher is better."""
 
 
 class Reranker:
@@ -50,7 +38,7 @@ class Reranker:
         max_batch_tokens: budget of a batch, padding included.
 
     Attributes:
-        count: tokens that have gone through the model.
+        batcher: forms the batches, and counts the tokens that have gone through the model.
     """
 
     def __init__(
@@ -63,8 +51,7 @@ class Reranker:
         self.device = torch.device(device or default_device())
         self.model = model.to(self.device).eval()
         self.layout = layout
-        self.max_batch_tokens = max_batch_tokens
-        self.count = TokenCount()
+        self.batcher = Batcher(self.device, max_batch_tokens)
 
     @classmethod
     def from_pretrained(
@@ -167,12 +154,7 @@ class Reranker:
         if not any(one.passages for one in candidates):
             return [[] for _ in candidates]
         with torch.inference_mode():
-            if isinstance(self.layout, PointLayout):
-                scores = self._score_rows(self.layout, candidates)
-            elif isinstance(self.layout, DualLayout):
-                scores = self._score_vectors(self.layout, candidates)
-            else:
-                raise TypeError(f"a Reranker scores by a PointLayout or a DualLayout; got {self.layout!r}")
+            scores = SCORERS[type(self.layout)](self.model, self.layout, self.batcher, candidates)
         for one, row in zip(candidates, scores, strict=True):
             for passage, score in zip(one.passages, row, strict=True):
                 if not math.isfinite(score):
@@ -204,88 +186,8 @@ class Reranker:
         texts = [texts] if isinstance(texts, str) else texts
         rows = [layout.encode_query(text) if is_query else layout.encode_passage(Passage("", text)) for text in texts]
         with torch.inference_mode():
-            vectors = self._vectors(layout, rows, normalize_embeddings)
+            vectors = encode_rows(self.model, layout, self.batcher, rows, normalize_embeddings)
         return [one.cpu() for one in vectors]
-
-    def _batches(self, rows: Sequence[Row]) -> list[list[int]]:
-        multiple = self.layout.settings.pad_to_multiple_of
-        self.count.rows += len(rows)
-        self.count.tokens += sum(len(row.input_ids) for row in rows)
-        return token_budget_batches([len(row.input_ids) for row in rows], self.max_batch_tokens, multiple=multiple)
-
-    def _padded(self, layout: PointLayout | DualLayout, rows: Sequence[Row], batch: list[int]) -> dict[str, Tensor]:
-        inputs = layout.pad([rows[position] for position in batch])
-        self.count.padded += inputs["input_ids"].numel()
-        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
-
-    def _score_rows(self, layout: PointLayout, candidates: Sequence[Candidates]) -> list[list[float]]:
-        rows = [row for one in candidates for row in layout.rows(one)]
-
-        def forward(batch: list[int]) -> list[float]:
-            inputs = self._padded(layout, rows, batch)
-            outputs = self.model(**{name: inputs[name] for name in layout.model_inputs})
-            return layout.row_scores(outputs).tolist()
-
-        flat = [0.0] * len(rows)
-        for batch, scores in run_batches(forward, self._batches(rows)):
-            for position, score in zip(batch, scores, strict=True):
-                flat[position] = score
-        ends = torch.tensor([len(one.passages) for one in candidates]).cumsum(0).tolist()
-        return [flat[end - len(one.passages) : end] for one, end in zip(candidates, ends, strict=True)]
-
-    def _vectors(self, layout: DualLayout, rows: Sequence[Row], normalize: bool = True) -> list[Tensor]:
-        """Vectors ``[T, D]`` of the counted tokens of each row, float32."""
-
-        def forward(batch: list[int]) -> list[Tensor]:
-            inputs = self._padded(layout, rows, batch)
-            vectors = self.model.encode(inputs["input_ids"], inputs["attention_mask"], normalize)
-            return [one[counted].float() for one, counted in zip(vectors, inputs["counted"], strict=True)]
-
-        made: list[Tensor] = [torch.empty(0)] * len(rows)
-        for batch, vectors in run_batches(forward, self._batches(rows)):
-            for position, vector in zip(batch, vectors, strict=True):
-                made[position] = vector
-        return made
-
-    def _score_vectors(self, layout: DualLayout, candidates: Sequence[Candidates]) -> list[list[float]]:
-        """Each distinct query and passage is encoded once, and a passage's vectors live for one batch only."""
-        queries = {query: number for number, query in enumerate(dict.fromkeys(one.query for one in candidates))}
-        query, query_counted = pad_vectors(self._vectors(layout, [layout.encode_query(text) for text in queries]))
-        query_of = [queries[one.query] for one in candidates]
-        wanted: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        for number, one in enumerate(candidates):
-            for place, passage in enumerate(one.passages):
-                wanted.setdefault((passage.title, passage.text), []).append((number, place))
-        rows = [layout.encode_passage(Passage("", text, title)) for title, text in wanted]
-        places = list(wanted.values())
-        scores = [[0.0] * len(one.passages) for one in candidates]
-
-        def forward(batch: list[int]) -> list[tuple[tuple[int, int], float]]:
-            inputs = self._padded(layout, rows, batch)
-            vectors = self.model.encode(inputs["input_ids"], inputs["attention_mask"])
-            pairs = [(line, place) for line, position in enumerate(batch) for place in places[position]]
-            found: list[tuple[tuple[int, int], float]] = []
-            for start in range(0, len(pairs), PAIRS_AT_ONCE):
-                part = pairs[start : start + PAIRS_AT_ONCE]
-                lines = torch.tensor([line for line, _ in part], device=self.device)
-                owners = torch.tensor([query_of[number] for _, (number, _) in part], device=self.device)
-                values = layout.row_scores(
-                    query[owners], query_counted[owners], vectors[lines], inputs["counted"][lines]
-                )
-                found.extend(zip((place for _, place in part), values.tolist(), strict=True))
-            return found
-
-        for _, found in run_batches(forward, self._batches(rows)):
-            for (number, place), score in found:
-                scores[number][place] = score
-        return scores
-
-
-def pad_vectors(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Token vectors ``[T, D]`` of several texts as one ``[R, T, D]`` and a bool mask ``[R, T]`` of the real ones."""
-    padded = torch.nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
-    sizes = torch.tensor([len(one) for one in vectors], device=padded.device)
-    return padded, torch.arange(padded.shape[1], device=padded.device) < sizes[:, None]
 
 
 def default_device() -> torch.device:

@@ -1,0 +1,87 @@
+"""What every way of ranking shares: token-budget batches of rows on a device, and a count of what was computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from tevatron_distill.batching import run_batches, token_budget_batches
+from tevatron_distill.layouts.rows import Row
+from tevatron_distill.layouts.settings import RerankerSettings
+
+T = TypeVar("T")
+
+
+@dataclass
+class TokenCount:
+    """What has gone through the model.
+
+    Attributes:
+        rows: token rows.
+        tokens: real tokens.
+        padded: real tokens and padding.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    padded: int = 0
+
+    @property
+    def real_share(self) -> float:
+        """Share of real tokens in all that were computed; 1.0 before anything was."""
+        return self.tokens / self.padded if self.padded else 1.0
+
+
+class RowLayout(Protocol):
+    """A layout that pads rows to the model's inputs."""
+
+    settings: RerankerSettings
+
+    def pad(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """The model's inputs for these rows."""
+
+
+@dataclass
+class Batcher:
+    """Runs rows through a model in batches of like length.
+
+    Args:
+        device: where the model is.
+        max_batch_tokens: budget of a batch, padding included.
+        count: what has gone through the model.
+    """
+
+    device: torch.device
+    max_batch_tokens: int
+    count: TokenCount = field(default_factory=TokenCount)
+
+    def run(
+        self, layout: RowLayout, rows: Sequence[Row], forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]]
+    ) -> Iterator[tuple[int, T]]:
+        """Call ``forward`` on padded batches, longest rows first, smaller ones when memory runs out.
+
+        Args:
+            layout: pads the rows.
+            rows: token rows of any length.
+            forward: takes the padded inputs on the device and the places of their rows; gives a result for each.
+
+        Yields:
+            The place of each row and its result, batch by batch.
+        """
+        multiple = layout.settings.pad_to_multiple_of
+        lengths = [len(row.input_ids) for row in rows]
+        self.count.rows += len(rows)
+        self.count.tokens += sum(lengths)
+
+        def padded(batch: list[int]) -> Sequence[T]:
+            inputs = layout.pad([rows[place] for place in batch])
+            self.count.padded += inputs["input_ids"].numel()
+            return forward({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch)
+
+        batches = token_budget_batches(lengths, self.max_batch_tokens, multiple=multiple)
+        for batch, results in run_batches(padded, batches):
+            yield from zip(batch, results, strict=True)
