@@ -46,28 +46,30 @@ def test_the_pairwise_prompts_are_the_published_ones_to_the_letter():
 
 def test_the_student_prompt_is_the_published_one_to_the_letter():
     prompt = STUDENT_PROMPTS["instructdistill"]
-    assert prompt.render("why", Passage("1", "because of it")) == (
+    assert "".join(prompt.split("why", Passage("1", "because of it"))) == (
         "Predict whether the given passage answer the question.\n\nQuestion: why\n\nPassage: because of it\n\n"
         "Does the passage answer the question?"
     )
-    assert "".join(prompt.split("why", Passage("1", "because"))) == prompt.render("why", Passage("1", "because"))
+    [turn] = prompt.render("why", ["because"], is_encoder_decoder=True).turns
+    assert turn == ("user", "".join(prompt.split("why", Passage("1", "because"))))
     assert prompt.split("why", Passage("1", "because"))[1] == "because"
 
 
 def test_the_wordings_of_one_message_hold_the_system_part_too():
     wording = PAIR_PROMPTS["instructdistill"].render("why", ["one", "two"], is_encoder_decoder=False)
-    assert wording.message() == PRP_CAUSAL.split("\n\n### Assistant:")[0].replace("### System:\n", "").replace(
-        "### User:\n", ""
-    )
+    [message] = wording.messages(keep_system=False)
+    whole = PRP_CAUSAL.split("\n\n### Assistant:")[0].replace("### System:\n", "").replace("### User:\n", "")
+    assert message == {"role": "user", "content": whole}
+    assert [turn["role"] for turn in wording.messages()] == ["system", "user"]
 
 
 @pytest.mark.parametrize("name", PAIR_PROMPTS)
 @pytest.mark.parametrize("is_encoder_decoder", [True, False])
 def test_braces_in_a_query_or_a_passage_are_text(name, is_encoder_decoder):
     wording = PAIR_PROMPTS[name].render("{a} {b}", ["{b} {query}", "{system}"], is_encoder_decoder=is_encoder_decoder)
-    for literal in ('"{a} {b}"', "{b} {query}", "{system}"):
+    for literal in ("{a} {b}", "{b} {query}", "{system}"):
         assert literal in wording.text()
-    assert "{passage}" in STUDENT_PROMPTS["instructdistill"].render("{passage}", Passage("1", "{query}"))
+    assert "{passage}" in "".join(STUDENT_PROMPTS["instructdistill"].split("{passage}", Passage("1", "{query}")))
 
 
 def test_the_title_is_rendered_before_the_words_are_cut():

@@ -29,7 +29,7 @@ class CountingEngine:
         self.asked = []
         self.num_tokens = self.num_shortened = 0
 
-    def prepare(self, candidates, prompt):
+    def prepare(self, candidates, prompt, num_passages):
         pass
 
     def key_text(self, request):

@@ -172,7 +172,7 @@ def test_a_chat_template_that_swallows_the_message_is_refused(chat_folder):
     tokenizer.chat_template = "{{ 'query: ' }}"
     tokenizer.save_pretrained(chat_folder)
     with pytest.raises(InputError, match="does not show the user's message"):
-        HFEngine(str(chat_folder)).prepare([CANDIDATES], PROMPT)
+        HFEngine(str(chat_folder)).prepare([CANDIDATES], PROMPT, 2)
 
 
 def test_a_long_prompt_loses_words_of_its_passages_and_nothing_else(folder):
@@ -195,13 +195,13 @@ def test_a_query_that_leaves_no_room_is_refused_before_anything_is_asked(folder)
     engine = HFEngine(str(folder), max_length=200)
     long = replace(CANDIDATES, query_id="q7", query="cat " * 300)
     with pytest.raises(InputError, match=r'query_id "q7": the prompt must fit in --max_length 200 tokens'):
-        engine.prepare([CANDIDATES, long], PROMPT)
+        engine.prepare([CANDIDATES, long], PROMPT, 2)
 
 
 def test_a_label_of_several_tokens_is_refused(folder):
-    several = replace(PROMPT, name="odd", labels=("A", "Bxyzzy"))
+    several = replace(PROMPT, name="odd", label_names=("A", "Bxyzzy"))
     with pytest.raises(InputError, match='--prompt odd: the label "Bxyzzy" must be one token'):
-        HFEngine(str(folder)).prepare([], several)
+        HFEngine(str(folder)).prepare([], several, 2)
 
 
 def test_float16_is_refused_for_t5_and_without_a_gpu(t5_folder, llama_folder, monkeypatch):

@@ -73,7 +73,7 @@ def test_a_prepared_run_answers_the_same_wherever_it_begins(bert_folder):
     asked = [ask_about(0, 1, candidates) for candidates in [CANDIDATES, *others]]
     engines = [SimilarityEngine(str(bert_folder), max_batch_tokens=40) for _ in range(2)]
     for engine in engines:
-        engine.prepare([CANDIDATES, *others], PROMPT)
+        engine.prepare([CANDIDATES, *others], PROMPT, 2)
     forward = engines[0].answer(asked)
     backward = engines[1].answer(asked[::-1])[::-1]
     assert forward == backward

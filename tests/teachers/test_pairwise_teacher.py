@@ -29,7 +29,7 @@ class ScriptedEngine:
         self.logits = logits
         self.asked = []
 
-    def prepare(self, candidates, prompt):
+    def prepare(self, candidates, prompt, num_passages):
         pass
 
     def key_text(self, request):

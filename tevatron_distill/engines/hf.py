@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from tevatron_distill.engines.identity import model_identity
 from tevatron_distill.engines.loading import check_dtype, load_model
 from tevatron_distill.engines.request import Request
 from tevatron_distill.loading import read_config, read_tokenizer
-from tevatron_distill.prompts import ChoicePrompt
+from tevatron_distill.prompts import Prompt, Wording
 from tevatron_distill.schema import Candidates, InputError
 
 CHAT_TEMPLATES = ("auto", "always", "never")
@@ -65,7 +66,7 @@ class HFEngine:
         positions = getattr(self._config.get_text_config(), "max_position_embeddings", None)  # T5 has no such limit
         self._max_length = min(max_length, positions or max_length)
         self._chat = self._decide_chat(chat_template)
-        self._label_ids: dict[str, list[int]] = {}
+        self._label_ids: dict[tuple[str, int], list[int]] = {}
 
     def _decide_chat(self, chat_template: str) -> bool:
         has_template = bool(self._tokenizer.chat_template) and not self._is_encoder_decoder
@@ -86,15 +87,15 @@ class HFEngine:
         auto_class = AutoModelForSeq2SeqLM if self._is_encoder_decoder else AutoModelForCausalLM
         return load_model(auto_class, self.model_name, self._dtype, trust_remote_code=self._trust_remote_code)
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: ChoicePrompt) -> None:
+    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
         """Refuse a prompt whose labels are no single tokens, and queries that leave no room for passages.
 
         Raises:
             InputError: in both cases.
         """
-        self._labels(prompt)
+        self._labels(prompt, num_passages)
         for entry in candidates:
-            room = self._max_length - len(self._tokenize(Request(prompt, entry, (), ("",) * len(prompt.labels))))
+            room = self._max_length - len(self._tokenize(Request(prompt, entry, (), ("",) * num_passages)))
             if room < 0:
                 raise InputError(
                     f'query_id "{entry.query_id}": the prompt must fit in --max_length {self._max_length} tokens; '
@@ -104,8 +105,8 @@ class HFEngine:
     def key_text(self, request: Request) -> str:
         """The whole prompt, the answer's beginning and the labels."""
         wording = request.render(is_encoder_decoder=self._is_encoder_decoder)
-        shown = wording.message() if self._chat else wording.text()
-        return "\x1f".join([shown, wording.prefix, *request.prompt.labels])
+        shown = json.dumps(wording.messages(keep_system=False)) if self._chat else wording.text()
+        return "\x1f".join([shown, wording.prefix, *request.prompt.labels(len(request.passages))])
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Prompts of like length together, longest first, within the token budget."""
@@ -134,22 +135,24 @@ class HFEngine:
         encoded = [self._encode(request) for request in requests]
         answers: dict[int, tuple[float, ...]] = {}
         for rows, logits in run_batches(
-            lambda rows: self._label_logits([encoded[row] for row in rows], [requests[row].prompt for row in rows]),
+            lambda rows: self._label_logits([encoded[row] for row in rows], [requests[row] for row in rows]),
             [list(range(len(requests)))],
         ):
             answers.update(zip(rows, logits, strict=True))
         self.num_tokens += sum(len(ids) for ids in encoded)
         if self._is_encoder_decoder:
-            self.num_tokens += sum(len(self._decoder_ids(request.prompt)) for request in requests)
+            self.num_tokens += sum(len(self._decoder_ids(request)) for request in requests)
         return [answers[row] for row in range(len(requests))]
 
     @torch.inference_mode()
-    def _label_logits(self, encoded: list[list[int]], prompts: list[ChoicePrompt]) -> list[tuple[float, ...]]:
+    def _label_logits(self, encoded: list[list[int]], requests: list[Request]) -> list[tuple[float, ...]]:
         if self._is_encoder_decoder:
-            logits = self._seq2seq_logits(encoded, [self._decoder_ids(prompt) for prompt in prompts])
+            logits = self._seq2seq_logits(encoded, [self._decoder_ids(request) for request in requests])
         else:
             logits = self._causal_logits(encoded)
-        labels = torch.tensor([self._labels(prompt) for prompt in prompts], device=logits.device)
+        labels = torch.tensor(
+            [self._labels(request.prompt, len(request.passages)) for request in requests], device=logits.device
+        )
         return [tuple(row) for row in logits.gather(1, labels).float().tolist()]
 
     def _seq2seq_logits(self, encoded: list[list[int]], prefixes: list[list[int]]) -> Tensor:
@@ -204,19 +207,18 @@ class HFEngine:
         if self._is_encoder_decoder:
             return self._tokenizer(wording.text())["input_ids"]
         if self._chat:
-            return self._tokenizer(self._apply_chat(wording.message()) + wording.prefix, add_special_tokens=False)[
-                "input_ids"
-            ]
+            return self._tokenizer(self._apply_chat(wording) + wording.prefix, add_special_tokens=False)["input_ids"]
         return self._plain_ids(wording.text() + wording.prefix)
 
-    def _apply_chat(self, message: str) -> str:
+    def _apply_chat(self, wording: Wording) -> str:
+        messages = wording.messages(keep_system=False)
         text = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}],
+            messages,
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=False,  # Qwen3 and its like: the answer begins at once; others do not read it
         )
-        if message.strip() not in text:
+        if messages[-1]["content"].strip() not in text:
             raise InputError(
                 f"--chat_template: the template of {self.model_name} does not show the user's message; use never"
             )
@@ -227,28 +229,32 @@ class HFEngine:
         # Some tokenizers end every text; the label must follow the text itself.
         return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
 
-    def _decoder_ids(self, prompt: ChoicePrompt) -> list[int]:
+    def _decoder_ids(self, request: Request) -> list[int]:
         start = self._config.decoder_start_token_id
         if start is None:
             raise InputError(f"{self.model_name}: config.json must name a decoder_start_token_id")
-        return [start, *self._tokenizer(prompt.seq2seq.prefix, add_special_tokens=False)["input_ids"]]
+        return [
+            start,
+            *self._tokenizer(request.render(is_encoder_decoder=True).prefix, add_special_tokens=False)["input_ids"],
+        ]
 
-    def _labels(self, prompt: ChoicePrompt) -> list[int]:
+    def _labels(self, prompt: Prompt, num_passages: int) -> list[int]:
         """The token of each label as it is spelled behind the answer's beginning."""
-        if prompt.name not in self._label_ids:
-            self._label_ids[prompt.name] = self._find_labels(prompt)
-        return self._label_ids[prompt.name]
+        key = (prompt.name, num_passages)
+        if key not in self._label_ids:
+            self._label_ids[key] = self._find_labels(prompt, num_passages)
+        return self._label_ids[key]
 
-    def _find_labels(self, prompt: ChoicePrompt) -> list[int]:
+    def _find_labels(self, prompt: Prompt, num_passages: int) -> list[int]:
+        wording = _example(prompt, num_passages).render(is_encoder_decoder=self._is_encoder_decoder)
         if self._is_encoder_decoder:
-            before = prompt.seq2seq.prefix
+            before = wording.prefix
         else:
-            wording = _example(prompt).render(is_encoder_decoder=False)
-            before = (self._apply_chat(wording.message()) if self._chat else wording.text()) + wording.prefix
+            before = (self._apply_chat(wording) if self._chat else wording.text()) + wording.prefix
         ids = self._tokenizer(before, add_special_tokens=False)["input_ids"]
         found = []
-        for label in prompt.labels:
-            with_label = self._tokenizer(f"{before} {label}", add_special_tokens=False)["input_ids"]
+        for label in prompt.labels(num_passages):
+            with_label = self._tokenizer(f"{before}{wording.gap}{label}", add_special_tokens=False)["input_ids"]
             if with_label[:-1] != ids or with_label[-1] in found:
                 raise InputError(
                     f'--prompt {prompt.name}: the label "{label}" must be one token of its own behind '
@@ -259,8 +265,8 @@ class HFEngine:
         return found
 
 
-def _example(prompt: ChoicePrompt) -> Request:
-    return Request(prompt, Candidates("", "query", (), ()), (), ("passage",) * len(prompt.labels))
+def _example(prompt: Prompt, num_passages: int) -> Request:
+    return Request(prompt, Candidates("", "query", (), ()), (), ("passage",) * num_passages)
 
 
 def _frame_of(request: Request) -> Request:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tevatron_distill.prompts import ChoicePrompt, Wording
+from tevatron_distill.prompts import Prompt, Wording
 from tevatron_distill.schema import Candidates
 
 
@@ -21,7 +21,7 @@ class Request:
         passages: their texts, as the prompt renders and cuts them.
     """
 
-    prompt: ChoicePrompt
+    prompt: Prompt
     candidates: Candidates
     positions: tuple[int, ...]
     passages: tuple[str, ...]
@@ -49,8 +49,14 @@ class Engine(Protocol):
     def identity(self) -> str:
         """Everything but the request that an answer depends on."""
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: ChoicePrompt) -> None:
-        """See all queries of a run before the first request, to plan work and to refuse what cannot be asked."""
+    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
+        """See all queries of a run before the first request, to plan work and to refuse what cannot be asked.
+
+        Args:
+            candidates: the queries.
+            prompt: what will be asked.
+            num_passages: the most passages that a request shows.
+        """
 
     def key_text(self, request: Request) -> str:
         """Everything in a request that its answer depends on."""

@@ -18,7 +18,7 @@ from tevatron_distill.engines.identity import model_identity
 from tevatron_distill.engines.loading import check_dtype, load_model
 from tevatron_distill.engines.request import Request
 from tevatron_distill.loading import read_config, read_tokenizer
-from tevatron_distill.prompts import ChoicePrompt
+from tevatron_distill.prompts import Prompt
 from tevatron_distill.schema import Candidates, InputError
 
 Vector = npt.NDArray[np.float64]
@@ -96,7 +96,7 @@ class SimilarityEngine:
     def _model(self) -> Any:
         return load_model(AutoModel, self.model_name, self._dtype, trust_remote_code=self._trust_remote_code)
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: ChoicePrompt) -> None:
+    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
         """Plan the batches of all texts of a run."""
         self._plan(text for entry in candidates for text in _texts(entry, prompt))
 
@@ -123,7 +123,7 @@ class SimilarityEngine:
             answers.append(tuple(float(worths[position]) for position in request.positions))
         return answers
 
-    def _worths_of(self, candidates: Candidates, prompt: ChoicePrompt) -> Vector:
+    def _worths_of(self, candidates: Candidates, prompt: Prompt) -> Vector:
         known = self._worths.get(candidates.query_id)
         if known is None or known[0] is not candidates:
             query, *passages = (self._vector(text) for text in _texts(candidates, prompt))
@@ -161,7 +161,7 @@ class SimilarityEngine:
         return vectors
 
 
-def _texts(candidates: Candidates, prompt: ChoicePrompt) -> list[str]:
+def _texts(candidates: Candidates, prompt: Prompt) -> list[str]:
     return [candidates.query, *(prompt.passage_text(passage) for passage in candidates.passages)]
 
 

@@ -49,7 +49,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     prompt = student_prompt(settings.prompt)
     tokenizer, pad = load_tokenizer(source, options)
     config = load_config(source, options)
-    answer = settings.yes_token or prompt.answer
+    answer = settings.yes_token or prompt.yes
     settings = replace(settings, prompt=prompt.name, yes_token=answer, pad_token_id=pad, pair_encoding=False)
     if settings.yes_token_id is None:
         token_id = answer_token(tokenizer, "" if config.is_encoder_decoder else prompt_end(prompt), answer)
@@ -77,7 +77,7 @@ def student_prompt(name: str | None) -> PointPrompt:
 
 def prompt_end(prompt: PointPrompt) -> str:
     """The last line of the prompt, behind which the answer comes."""
-    return prompt.render("query", Passage("", "passage"))[-40:]
+    return "".join(prompt.split("query", Passage("", "passage")))[-40:]
 
 
 def answer_token(tokenizer: Any, before: str, answer: str) -> int:

@@ -48,7 +48,7 @@ class PairwiseTeacher:
 
     def prepare(self, candidates: Sequence[Candidates]) -> None:
         """Let the engine see all queries before the first question."""
-        self._engine.prepare(candidates, self._prompt)
+        self._engine.prepare(candidates, self._prompt, 2)
 
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group]]:
         """Sort the candidates of a block of queries together; yield each query's index and group as it finishes."""
