@@ -99,3 +99,51 @@ def test_persistent_workers_see_the_epoch_change():
     for epoch in range(3):
         dataset.set_epoch(epoch)
         assert [group for batch in loader for group in batch] == [dataset[index] for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        ("top_bottom", {0, 1, 7, 8, 9}),  # the permutation is reversed: the best stand last
+        ("stride", {9, 7, 5, 3, 1}),  # every int(1 / .4) = second place
+    ],
+)
+def test_the_ends_of_the_permutation_are_drawn(sampling, expected):
+    dataset = TeacherPermutationDataset(
+        [group_of(10)], 10, sampling=sampling, num_pos=3, num_neg=2, sub_sampling_ratio=0.4
+    )
+    assert set(docids(dataset[0])) == {f"d{place}" for place in expected}
+
+
+@pytest.mark.parametrize(("sampling", "always"), [("top_random", {7, 8, 9}), ("random_bottom", {0, 1})])
+def test_one_end_stays_and_the_others_are_drawn_by_chance(sampling, always):
+    dataset = TeacherPermutationDataset([group_of(10)], 10, sampling=sampling, num_pos=3, num_neg=2)
+    seen = set()
+    for epoch in range(60):
+        dataset.set_epoch(epoch)
+        drawn = docids(dataset[0])
+        assert len(drawn) == len(set(drawn)) == 5
+        assert {f"d{place}" for place in always} <= set(drawn)
+        seen.update(drawn)
+    assert seen == {f"d{place}" for place in range(10)}
+
+
+@pytest.mark.parametrize("sampling", ["top_bottom", "top_random", "random_bottom"])
+def test_a_small_group_is_drawn_whole_and_no_passage_twice(sampling):
+    dataset = TeacherPermutationDataset([group_of(3)], 10, sampling=sampling, num_pos=2, num_neg=2)
+    assert sorted(docids(dataset[0])) == ["d0", "d1", "d2"]
+
+
+def test_windows_of_variable_length_stand_in_random_order_and_keep_the_verdict():
+    dataset = TeacherPermutationDataset([group_of(20)], 20, min_group_size=2, shuffle_passages=True)
+    sizes, orders = set(), set()
+    for epoch in range(200):
+        dataset.set_epoch(epoch)
+        drawn = dataset[0]
+        names = docids(drawn)
+        sizes.add(len(names))
+        orders.add(tuple(names))
+        best_first = [int(names[position].removeprefix("d")) for position in drawn.permutation]
+        assert best_first == sorted(best_first, reverse=True)
+    assert sizes == set(range(2, 21))
+    assert len(orders) > 190

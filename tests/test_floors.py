@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tevatron_distill"
 FLOORS = [
     {"schema"},
     {"permutation"},
-    {"formats", "sorting", "prompts", "metrics", "losses", "loading"},
+    {"formats", "sorting", "prompts", "metrics", "losses", "pair_sampling", "loading"},
     {"layouts"},
     {"batching"},
     {"engines", "retrieval"},

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch.utils.data import Dataset
 
+from tevatron_distill.pair_sampling import draw_pairs
 from tevatron_distill.schema import Group, InputError
+
+ENDS = ("top_bottom", "top_random", "random_bottom", "stride")
+GROUP_SAMPLINGS = ("auto", "uniform", "top", "one_positive", *ENDS)
 
 
 def draw_uniform(group: Group, size: int, generator: random.Random) -> list[int]:
@@ -20,6 +25,40 @@ def draw_uniform(group: Group, size: int, generator: random.Random) -> list[int]
 def draw_top(group: Group, size: int) -> list[int]:
     """The teacher's first ``size`` passages, in first-stage order (InstructDistill's rule)."""
     return sorted(group.permutation[:size])
+
+
+def draw_ends(
+    group: Group, sampling: str, num_pos: int, num_neg: int, ratio: float, generator: random.Random
+) -> list[int]:
+    """Passages by their place in the permutation, in first-stage order.
+
+    Args:
+        group: the teacher's verdict.
+        sampling: ``top_bottom`` the best ``num_pos`` and the worst ``num_neg``; ``top_random`` the best and
+            ``num_neg`` of the others by chance; ``random_bottom`` the worst and ``num_pos`` of the others by chance;
+            ``stride`` every ``int(1 / ratio)``-th place.
+        num_pos: passages from the top, or in place of them.
+        num_neg: passages from the bottom, or in place of them.
+        ratio: share of the passages that ``stride`` keeps, above 0 up to 1.
+        generator: chance.
+
+    Source:
+        LLM-Blender (Jiang et al. 2023), sub-sampling of SummaReranker and SimCLS, where ``stride`` is called uniform.
+    """
+    order = group.permutation
+    if sampling == "stride":
+        return sorted(order[:: int(1 / ratio)])
+    num_pos, num_neg = min(num_pos, len(order)), min(num_neg, len(order))
+    if sampling == "random_bottom":
+        end = list(order[len(order) - num_neg :])
+        wanted = num_pos
+    else:
+        end = list(order[:num_pos])
+        wanted = num_neg
+    rest = [position for position in order if position not in end]
+    wanted = min(wanted, len(rest))
+    others = rest[len(rest) - wanted :] if sampling == "top_bottom" else generator.sample(rest, wanted)
+    return sorted(end + others)
 
 
 def draw_one_positive(
@@ -69,9 +108,17 @@ class TeacherPermutationDataset(Dataset[Group]):
         train_group_size: passages drawn for a query; None gives whole groups (evaluation).
         seed: of the drawing.
         sampling: ``uniform`` over the whole permutation, ``top`` (the published code's), ``one_positive``
-            (Tevatron's), or ``auto``: one_positive for rows whose verdict is a judgement, else uniform.
+            (Tevatron's), ``auto``: one_positive for rows whose verdict is a judgement, else uniform; or one of those
+            of :func:`draw_ends`, for which ``num_pos``, ``num_neg`` and ``sub_sampling_ratio`` say how many.
         positive_passage_no_shuffle: with ``one_positive``, always the first relevant passage.
         negative_passage_no_shuffle: with ``one_positive``, always the first negatives.
+        num_pos: passages (or pairs) from the top.
+        num_neg: passages (or pairs) from the bottom.
+        sub_sampling_ratio: share that ``stride`` keeps.
+        min_group_size: each draw has a random size from this to ``train_group_size`` (variable windows); None for
+            ``train_group_size`` always. For ``uniform`` and ``top``.
+        shuffle_passages: the passages drawn stand in random order, not in the first stage's.
+        pair_sampling: which pairs a student that compares is shown, see :func:`draw_pairs`; None for all.
 
     Raises:
         InputError: if there are no groups.
@@ -89,6 +136,13 @@ class TeacherPermutationDataset(Dataset[Group]):
         sampling: str = "auto",
         positive_passage_no_shuffle: bool = False,
         negative_passage_no_shuffle: bool = False,
+        *,
+        num_pos: int = 1,
+        num_neg: int = 1,
+        sub_sampling_ratio: float = 0.4,
+        min_group_size: int | None = None,
+        shuffle_passages: bool = False,
+        pair_sampling: str | None = None,
     ) -> None:
         if not groups:
             raise InputError("a dataset needs at least one group; got none")
@@ -98,6 +152,12 @@ class TeacherPermutationDataset(Dataset[Group]):
         self.sampling = sampling
         self.positive_no_shuffle = positive_passage_no_shuffle
         self.negative_no_shuffle = negative_passage_no_shuffle
+        self.num_pos = num_pos
+        self.num_neg = num_neg
+        self.sub_sampling_ratio = sub_sampling_ratio
+        self.min_group_size = min_group_size
+        self.shuffle_passages = shuffle_passages
+        self.pair_sampling = pair_sampling
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     @property
@@ -116,15 +176,26 @@ class TeacherPermutationDataset(Dataset[Group]):
         group = self.groups[index]
         if self.train_group_size is None:
             return group
-        return group.select(self._draw(group, index, self.train_group_size))
+        chance = random.Random(f"{self.seed} {self.epoch} {index}")
+        positions = self._draw(group, index, self.train_group_size, chance)
+        if self.shuffle_passages:
+            chance.shuffle(positions)
+        drawn = group.select(positions)
+        if self.pair_sampling is None:
+            return drawn
+        pairs = draw_pairs(drawn, self.pair_sampling, self.num_pos, self.num_neg, self.sub_sampling_ratio, chance)
+        return replace(drawn, pairs=pairs)
 
-    def _draw(self, group: Group, index: int, size: int) -> list[int]:
-        if self._sampling_of(group) == "one_positive":
+    def _draw(self, group: Group, index: int, size: int, chance: random.Random) -> list[int]:
+        sampling = self._sampling_of(group)
+        if sampling == "one_positive":
             once = random.Random(f"{self.seed} {index}")
             return draw_one_positive(group, size, once, self.epoch, self.positive_no_shuffle, self.negative_no_shuffle)
-        if self.sampling == "top":
-            return draw_top(group, size)
-        return draw_uniform(group, size, random.Random(f"{self.seed} {self.epoch} {index}"))
+        if sampling in ENDS:
+            return draw_ends(group, sampling, self.num_pos, self.num_neg, self.sub_sampling_ratio, chance)
+        if self.min_group_size is not None:
+            size = chance.randint(self.min_group_size, size)
+        return draw_top(group, size) if sampling == "top" else draw_uniform(group, size, chance)
 
     def _sampling_of(self, group: Group) -> str:
         if self.sampling != "auto":

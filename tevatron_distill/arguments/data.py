@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.pair_sampling import PAIR_SAMPLINGS
 from tevatron_distill.schema import InputError
 
-GROUP_SAMPLINGS = ("auto", "uniform", "top", "one_positive")
-LABELS = ("auto", "reciprocal", "linear", "scores", "judgements", "preferences")
+GROUP_SAMPLINGS = ("auto", "uniform", "top", "one_positive", "top_bottom", "top_random", "random_bottom", "stride")
+LABELS = ("auto", "reciprocal", "linear", "scores", "judgements", "preferences", "metrics")
 
 
 @dataclass
@@ -51,7 +52,26 @@ class TrainDataArguments(DatasetArguments):
         metadata={
             "choices": list(GROUP_SAMPLINGS),
             "help": "`uniform` draws over the whole permutation, `top` takes its head, `one_positive` is Tevatron's "
-            "one relevant passage and negatives; `auto`: one_positive for judged rows, else uniform",
+            "one relevant passage and negatives; `auto`: one_positive for judged rows, else uniform; `top_bottom`, "
+            "`top_random`, `random_bottom` take --num_pos and --num_neg passages from the ends, `stride` every "
+            "int(1 / --sub_sampling_ratio)-th place (LLM-Blender's)",
+        },
+    )
+    num_pos: int = field(default=1, metadata={"help": "passages, or pairs, that sub-sampling takes from the top"})
+    num_neg: int = field(default=1, metadata={"help": "passages, or pairs, that sub-sampling takes from the bottom"})
+    sub_sampling_ratio: float = field(default=0.4, metadata={"help": "share of the passages that a stride keeps"})
+    min_group_size: int | None = field(
+        default=None,
+        metadata={"help": "draw a random number of passages, from this to --train_group_size (variable windows)"},
+    )
+    shuffle_passages: bool = field(
+        default=False, metadata={"help": "show the passages drawn in random order, not the first stage's"}
+    )
+    pair_sampling: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(PAIR_SAMPLINGS),
+            "help": "pairs that a student which compares is shown in one step (default: all)",
         },
     )
     positive_passage_no_shuffle: bool = field(default=False, metadata={"help": "always take the first positive"})
@@ -74,5 +94,17 @@ class TrainDataArguments(DatasetArguments):
         super().__post_init__()
         check_choice("group_sampling", self.group_sampling, GROUP_SAMPLINGS)
         check_choice("labels", self.labels, LABELS)
+        if self.pair_sampling is not None:
+            check_choice("pair_sampling", self.pair_sampling, list(PAIR_SAMPLINGS))
+        if self.min_group_size is not None and not 2 <= self.min_group_size <= self.train_group_size:
+            raise InputError(
+                f"--min_group_size must lie in 2..{self.train_group_size} (--train_group_size); "
+                f"got {self.min_group_size}"
+            )
+        if self.num_pos < 1 or self.num_neg < 1 or not 0 < self.sub_sampling_ratio <= 1:
+            raise InputError(
+                "--num_pos and --num_neg must be at least 1 and --sub_sampling_ratio in 0..1; "
+                f"got {self.num_pos}, {self.num_neg}, {self.sub_sampling_ratio}"
+            )
         if self.train_group_size < 2:
             raise InputError(f"--train_group_size must be at least 2 to compare passages; got {self.train_group_size}")
