@@ -96,7 +96,8 @@ def test_a_missing_teacher_score_drops_its_passage_with_one_warning(write, caplo
         [group] = load_groups(write("annotated.jsonl", text))
     assert [passage.text for passage in group.passages] == ["y", "z"]
     assert group.permutation == (0, 1)
-    assert "4 passages have no score and are left out, and with them 1 queries" in caplog.text
+    assert "passages without a score are left out: 4 times" in caplog.text
+    assert "queries that keep no passage are left out: 1 times" in caplog.text
 
 
 def test_a_save_to_disk_folder_of_annotated_rows_is_read(tmp_path):
@@ -182,10 +183,10 @@ def test_open_retrievals_rows_may_hold_titles(write):
         ({**ANNOTATED, "passages": [], "scores": []}, "a query needs candidates"),
         ({**FLAG, "pos": []}, "pos must not be empty"),
         ({**FLAG, "pos_scores": [1.0], "neg_scores": [1.0]}, r"neg_scores must hold one number a passage \(2\)"),
-        ({"text": "loose"}, "training rows are told by one of"),
-        (RERANK, "rerank rows rows hold no verdict; give it by --teacher_run_path"),
-        (HITS, "RankLLM rows hold no verdict; give it by --teacher_run_path"),
-        (DISTILL, "InstructDistill rows hold no verdict; give it by --permutation_path"),
+        ({"text": "loose"}, "rows must be of a known dialect"),
+        (RERANK, "rerank_rows rows hold no verdict; give it by --teacher_run_path"),
+        (HITS, "rank_llm rows hold no verdict; give it by --teacher_run_path"),
+        (DISTILL, "instructdistill rows hold no verdict; give it by --permutation_path"),
     ],
 )
 def test_a_row_that_breaks_its_dialects_rule_is_refused(write, row, message):
@@ -220,9 +221,11 @@ def test_a_broken_permutation_file_is_refused(write, permutations, message):
 
 def test_side_files_that_would_not_be_used_are_refused(write):
     rows = write("train.jsonl", [TEVATRON])
-    with pytest.raises(InputError, match="--permutation_path is for rows of InstructDistill"):
+    with pytest.raises(InputError, match="--permutation_path is for rows of instructdistill"):
         load_groups(rows, permutation_path=write("p.json", '["1"]'))
-    with pytest.raises(InputError, match="--teacher_run_path is for rows of RankLLM or rerank rows"):
+    with pytest.raises(
+        InputError, match="--teacher_run_path is for rows of rank_llm or rank_llm_requests or rerank_rows"
+    ):
         load_groups(rows, teacher_run_path=write("t.run", "1 a 1\n"))
 
 
@@ -234,7 +237,7 @@ def test_candidates_come_from_rows_hits_and_groups(write):
     assert hits.scores == (9.5, 8.5, 7.5)
     assert [passage.docid for passage in group.passages] == ["a", "b"]
     assert group.scores == (0.0, -1.0)
-    with pytest.raises(InputError, match="candidates must be rerank rows"):
+    with pytest.raises(InputError, match=r"candidates must be rows of one of these kinds .*; got tevatron rows"):
         load_candidates(write("train.jsonl", [TEVATRON]))
     with pytest.raises(InputError, match="rows are needed"):
         load_candidates(write("empty.jsonl", []))

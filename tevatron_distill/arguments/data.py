@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.formats.dialects import FORMATS
+from tevatron_distill.formats.reading import ReadOptions
 from tevatron_distill.pair_sampling import PAIR_SAMPLINGS
 from tevatron_distill.schema import InputError
 
@@ -13,27 +17,95 @@ LABELS = ("auto", "reciprocal", "linear", "scores", "judgements", "preferences",
 
 
 @dataclass
-class DatasetArguments:
+class ReadingArguments:
+    """How rows of other projects are read."""
+
+    dataset_format: str = field(
+        default="auto",
+        metadata={
+            "choices": ["auto", *FORMATS],
+            "help": "dialect of the rows; `auto` tells it by the first row and says what it took it for",
+        },
+    )
+    queries_path: str | None = field(
+        default=None,
+        metadata={"help": "texts of the queries, for rows that hold ids alone: a BEIR folder, .jsonl, .tsv, a dataset"},
+    )
+    query_data_config: str | None = field(default=None, metadata={"help": "config of queries loaded by name"})
+    corpus_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "texts of the passages, for rows that hold ids alone: a BEIR folder, .jsonl, .tsv, a dataset"
+        },
+    )
+    corpus_data_config: str | None = field(default=None, metadata={"help": "config of a collection loaded by name"})
+    query_key: str | None = field(default=None, metadata={"help": "open-retrievals' rows: the query's key"})
+    positive_key: str | None = field(default=None, metadata={"help": "their key of the relevant texts"})
+    negative_key: str | None = field(default=None, metadata={"help": "their key of the other texts"})
+    unfold_each_positive: bool = field(
+        default=False, metadata={"help": "one group for each positive of a row instead of one for the row"}
+    )
+    candidate_model: str | None = field(
+        default=None, metadata={"help": "LLM-Blender's rows: keep the candidates of these models (comma-separated)"}
+    )
+    candidate_decoding_method: str | None = field(
+        default=None, metadata={"help": "keep the candidates of these decoding methods (comma-separated)"}
+    )
+    n_candidates: int = field(default=-1, metadata={"help": "keep the first N of these candidates (-1: all)"})
+    using_metrics: str | None = field(
+        default=None,
+        metadata={
+            "help": "metrics (comma-separated) whose weighted mean is the score of a candidate; default "
+            "rouge1,rouge2,rougeLsum, or the only one there is"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_choice("dataset_format", self.dataset_format, ["auto", *FORMATS])
+
+    def reading(self, max_queries: int = -1) -> ReadOptions:
+        """The flags as options of the readers."""
+        given = {flag.name: getattr(self, flag.name) for flag in fields(ReadingArguments)}
+        return ReadOptions(**given, max_queries=max_queries)
+
+
+@dataclass
+class DatasetArguments(ReadingArguments):
     """Where the rows come from; names and meaning as in Tevatron."""
 
     dataset_name: str = field(
         default="json", metadata={"help": "`json` for a local file, or the name of a dataset for `datasets`"}
     )
     dataset_config: str | None = field(default=None, metadata={"help": "configuration of a named dataset"})
-    dataset_path: str | None = field(default=None, metadata={"help": "local file of rows; its dialect is recognised"})
+    dataset_path: str | None = field(
+        default=None,
+        metadata={"help": "file or folder of rows (.json, .jsonl, .gz); what is no path is taken for a dataset's name"},
+    )
     dataset_split: str = field(default="train", metadata={"help": "split of a named dataset"})
     dataset_cache_dir: str | None = field(default=None, metadata={"help": "where `datasets` keeps what it downloads"})
     dataset_number_of_shards: int = field(default=1, metadata={"help": "cut the queries into this many shards"})
     dataset_shard_index: int = field(default=0, metadata={"help": "the shard to work on, counted from 0"})
+    max_predict_data_size: int = field(
+        default=-1, metadata={"help": "rank or teach the first N queries only (-1: all); training ranks none"}
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dataset_path is None and self.dataset_name == "json":
             raise InputError("--dataset_path must name a file (or --dataset_name a dataset); got neither")
+        if self.dataset_name == "json" and _is_dataset_name(self.dataset_path or ""):
+            self.dataset_name, self.dataset_path = self.dataset_path or "", None
         if not 0 <= self.dataset_shard_index < self.dataset_number_of_shards:
             raise InputError(
                 f"--dataset_shard_index must lie in 0..{self.dataset_number_of_shards - 1}; "
                 f"got {self.dataset_shard_index}"
             )
+
+
+def _is_dataset_name(path: str) -> bool:
+    """Whether a path is none, but reads like ``owner/name``."""
+    named = re.fullmatch(r"[\w-]+/[\w.-]+", path) is not None and not path.endswith((".json", ".jsonl", ".gz", ".tsv"))
+    return named and not Path(path).exists()
 
 
 @dataclass
@@ -46,6 +118,8 @@ class TrainDataArguments(DatasetArguments):
     teacher_run_path: str | None = field(
         default=None, metadata={"help": "a teacher's run whose order is the verdict on the candidates read"}
     )
+    max_train_data_size: int = field(default=-1, metadata={"help": "train on the first N queries only (-1: all)"})
+    max_eval_data_size: int = field(default=-1, metadata={"help": "evaluate on the first N queries only (-1: all)"})
     train_group_size: int = field(default=8, metadata={"help": "passages drawn for a query in one step"})
     group_sampling: str = field(
         default="auto",
@@ -108,3 +182,13 @@ class TrainDataArguments(DatasetArguments):
             )
         if self.train_group_size < 2:
             raise InputError(f"--train_group_size must be at least 2 to compare passages; got {self.train_group_size}")
+
+    def reading_for_evaluation(self) -> ReadOptions:
+        """The options for ``--eval_dataset_path``, whose dialect may be another one."""
+        return replace(
+            self.reading(self.max_eval_data_size),
+            dataset_format="auto",
+            queries_path=None,
+            corpus_path=None,
+            only_fitting=True,
+        )

@@ -55,6 +55,7 @@ def read_candidates(data_args: DatasetArguments, depth: int | None) -> list[Cand
         dataset_config=data_args.dataset_config,
         dataset_split=data_args.dataset_split,
         dataset_cache_dir=data_args.dataset_cache_dir,
+        options=data_args.reading(data_args.max_predict_data_size),
     )
     shard = candidates[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
     logger.info("read the candidates of %d queries", len(shard))

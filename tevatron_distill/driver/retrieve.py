@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,12 +11,13 @@ from tqdm import tqdm
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.retrieve import RetrieveArguments
 from tevatron_distill.driver.common import as_mapping, run_main
-from tevatron_distill.formats.collections import is_blank, read_corpus, read_passages, read_queries
+from tevatron_distill.formats.collections import read_passages, read_queries
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.rerank_input import write_candidates_lines
 from tevatron_distill.formats.runs import read_run, strictly_decreasing, write_run
+from tevatron_distill.formats.texts import find_passages, join_texts
 from tevatron_distill.retrieval import RETRIEVERS
-from tevatron_distill.schema import Candidates, InputError, Passage, Run
+from tevatron_distill.schema import InputError, Passage, Run
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     queries = read_queries(args.queries_source, args.query_data_config, args.query_data_split)
     if args.retrieval_results is not None:
         run = {query_id: _top(scores, args.depth) for query_id, scores in read_run(args.retrieval_results).items()}
-        passages = find_passages(args, run)
+        wanted = {docid for scores in run.values() for docid in scores}
+        passages = find_passages(args.corpus_source, wanted, args.corpus_data_config, args.corpus_data_split)
         rows_path = args.output_path
     else:
         collection = read_passages(args.corpus_source, args.corpus_data_config, args.corpus_data_split)
@@ -69,39 +71,6 @@ def search(args: RetrieveArguments, collection: Sequence[Passage], queries: Mapp
             "%d of %d queries match no passage and have no line in the run", len(queries) - len(run), len(queries)
         )
     return run
-
-
-def find_passages(args: RetrieveArguments, run: Run) -> dict[str, Passage]:
-    """The texts of the run's docids; a collection of any size is read once, and only these are kept."""
-    wanted = {docid for scores in run.values() for docid in scores}
-    corpus = read_corpus(args.corpus_source, args.corpus_data_config, args.corpus_data_split)
-    return {passage.docid: passage for passage in tqdm(corpus, desc="corpus", disable=None) if passage.docid in wanted}
-
-
-def join_texts(
-    run: Run, queries: Mapping[str, str], passages: Mapping[str, Passage], run_path: str
-) -> Iterator[Candidates]:
-    """The lists of a run with their texts; blank passages are left out, and one warning counts them.
-
-    Raises:
-        InputError: if the run names a query or a docid that has no text.
-    """
-    num_blank = 0
-    for query_id, scores in run.items():
-        if query_id not in queries:
-            raise InputError(f'{run_path}: query_id "{query_id}" of the run is not among the {len(queries)} queries')
-        unknown = [docid for docid in scores if docid not in passages]
-        if unknown:
-            raise InputError(
-                f'{run_path}: docid "{unknown[0]}" of query_id "{query_id}" is not in the collection; '
-                "run and collection must belong together"
-            )
-        kept = [docid for docid in scores if not is_blank(passages[docid])]
-        num_blank += len(scores) - len(kept)
-        values = tuple(scores[docid] for docid in kept)
-        yield Candidates(query_id, queries[query_id], tuple(passages[docid] for docid in kept), values)
-    if num_blank:
-        logger.warning("%s: %d lines name passages without text and are left out of the rows", run_path, num_blank)
 
 
 def _top(scores: Mapping[str, float], depth: int) -> dict[str, float]:

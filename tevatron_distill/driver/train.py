@@ -19,6 +19,7 @@ from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.folder import FolderRecord
 from tevatron_distill.formats.qrels import read_qrels
+from tevatron_distill.formats.reading import Tally
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import Candidates, Group, InputError, Qrels
 from tevatron_distill.students import load_student
@@ -116,6 +117,7 @@ def expand_pattern(pattern: str) -> list[str]:
 def read_training_groups(data_args: TrainDataArguments) -> list[Group]:
     """The groups to learn from, of all files, cut to this shard."""
     groups: list[Group] = []
+    tally = Tally()
     for dataset_path, permutation_path, teacher_run_path in training_files(data_args):
         groups += load_groups(
             dataset_path,
@@ -125,7 +127,12 @@ def read_training_groups(data_args: TrainDataArguments) -> list[Group]:
             dataset_cache_dir=data_args.dataset_cache_dir,
             permutation_path=permutation_path,
             teacher_run_path=teacher_run_path,
+            options=data_args.reading(),
+            tally=tally,
         )
+    tally.warn()
+    if data_args.max_train_data_size > 0:
+        groups = groups[: data_args.max_train_data_size]
     logger.info("read %d groups from %s", len(groups), data_args.dataset_path or data_args.dataset_name)
     return groups[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
 
@@ -134,10 +141,11 @@ def read_evaluation(data_args: TrainDataArguments) -> tuple[TeacherPermutationDa
     """Whole groups to rank during training, and their judgements."""
     if data_args.eval_dataset_path is None:
         return None, None
+    path, options = data_args.eval_dataset_path, data_args.reading_for_evaluation()
     if data_args.eval_qrels_path is None:
-        return TeacherPermutationDataset(load_groups(data_args.eval_dataset_path), train_group_size=None), None
+        return TeacherPermutationDataset(load_groups(path, options=options), train_group_size=None), None
     qrels = read_qrels(data_args.eval_qrels_path)
-    groups = [judged_group(candidates, qrels) for candidates in load_candidates(data_args.eval_dataset_path)]
+    groups = [judged_group(candidates, qrels) for candidates in load_candidates(path, options=options)]
     return TeacherPermutationDataset(groups, train_group_size=None), qrels
 
 

@@ -18,8 +18,9 @@ def read_corpus(source: str | Path, config: str | None = None, split: str = "tra
     """Yield the passages of a collection, in its order, blank ones included.
 
     Args:
-        source: a BEIR folder (its ``corpus.jsonl``), ``.jsonl`` with ``docid`` or ``_id``, ``title``, ``text``,
-            ``.tsv`` with ``id<tab>text`` or ``id<tab>title<tab>text``, a save_to_disk folder, or a dataset's name.
+        source: a BEIR folder (its ``corpus.jsonl``), ``.jsonl`` with ``docid``, ``_id``, ``document_id``,
+            ``passage_id`` or ``pid``, ``title``, ``text``, ``.tsv`` with ``id<tab>text`` or
+            ``id<tab>title<tab>text``, a save_to_disk folder, or a dataset's name.
         config: config of a dataset that is loaded by name.
         split: its split.
 
@@ -28,7 +29,7 @@ def read_corpus(source: str | Path, config: str | None = None, split: str = "tra
     """
     seen: set[str] = set()
     for place, row in _rows(source, "corpus.jsonl", ("docid", "title", "text"), config, split):
-        docid = id_field(place, row, _key(row, "docid", "_id"))
+        docid = id_field(place, row, _key(row, "docid", "_id", "document_id", "passage_id", "pid"))
         if docid in seen:
             raise InputError(f'{place}: docid "{docid}" must stand once in a collection; it stands above already')
         seen.add(docid)
@@ -66,7 +67,7 @@ def read_queries(source: str | Path, config: str | None = None, split: str | Non
     """The queries of a collection, in its order.
 
     Args:
-        source: a BEIR folder (its ``queries.jsonl``), ``.jsonl`` with ``query_id`` or ``_id``, ``query`` or
+        source: a BEIR folder (its ``queries.jsonl``), ``.jsonl`` with ``query_id``, ``_id`` or ``qid``, ``query`` or
             ``text``, ``.tsv`` with ``id<tab>text``, a save_to_disk folder, or a dataset's name.
         config: config of a dataset that is loaded by name.
         split: its split (``train`` where it is None); of a BEIR folder, only the queries that
@@ -77,7 +78,7 @@ def read_queries(source: str | Path, config: str | None = None, split: str | Non
     """
     queries: dict[str, str] = {}
     for place, row in _rows(source, "queries.jsonl", ("query_id", "query"), config, split or "train"):
-        query_id = id_field(place, row, _key(row, "query_id", "_id"))
+        query_id = id_field(place, row, _key(row, "query_id", "_id", "qid"))
         if query_id in queries:
             raise InputError(f'{place}: query_id "{query_id}" must stand once; it stands above already')
         queries[query_id] = text_field(place, row, _key(row, "query", "text"))
@@ -122,5 +123,5 @@ def _tsv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]
             )
 
 
-def _key(row: Mapping[str, object], first: str, second: str) -> str:
-    return second if first not in row and second in row else first
+def _key(row: Mapping[str, object], *keys: str) -> str:
+    return next((key for key in keys if key in row), keys[0])

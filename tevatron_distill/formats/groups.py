@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tevatron_distill.formats.jsonl import (
-    Row,
     check_distinct,
     id_field,
     list_field,
@@ -18,10 +17,12 @@ from tevatron_distill.formats.jsonl import (
     text_field,
     write_json_line,
 )
+from tevatron_distill.formats.reading import Row, Tally
 from tevatron_distill.permutation import check_permutation
-from tevatron_distill.schema import Group, InputError
+from tevatron_distill.schema import Candidates, Group, InputError
 
 Preferences = tuple[tuple[int, int, float], ...]
+T = TypeVar("T", Group, Candidates)
 
 
 def read_groups(path: str | Path) -> list[Group]:
@@ -32,30 +33,39 @@ def read_groups(path: str | Path) -> list[Group]:
             does not name each passage once, or scores, preferences or judgements that do not fit; also at an
             empty file. The message names file and line.
     """
-    return parse_groups(read_json_lines(path), path)
-
-
-def parse_groups(rows: Iterable[tuple[str, Row]], path: str | Path | None) -> list[Group]:
-    """As `read_groups`, from rows that were read already, each with its place."""
+    rows = read_json_lines(path)
     return check_groups(((place, parse_group(place, row)) for place, row in rows), path)
 
 
-def check_groups(groups: Iterable[tuple[str, Group]], path: str | Path | None) -> list[Group]:
+def check_groups(
+    groups: Iterable[tuple[str, Group]], path: str | Path | None, tally: Tally | None = None
+) -> list[Group]:
     """The groups of a whole file, each with its place, if there are any and no query_id stands twice.
 
     Raises:
-        InputError: if there are none, or a query_id stands twice.
+        InputError: if there are none, or a query_id stands twice and the tally does not skip rows.
     """
+    return check_names(groups, "groups", path, tally)
+
+
+def check_names(entries: Iterable[tuple[str, T]], what: str, path: str | Path | None, tally: Tally | None) -> list[T]:
+    """As `check_groups`, for whatever has a query_id."""
+    tally = tally or Tally()
     places: dict[str, str] = {}
     kept = []
-    for place, group in groups:
-        first = places.setdefault(group.query_id, place)
-        if first != place:
-            raise InputError(f'{place}: query_id "{group.query_id}" must stand once; it stands at {first} already')
-        kept.append(group)
+    for place, entry in entries:
+        if tally.attempt(place, _check_new, place, entry.query_id, places):
+            kept.append(entry)
     if not kept:
-        raise InputError(f"{path}: groups are needed; got an empty file")
+        raise InputError(f"{path}: {what} are needed; got {'none that fits' if tally.skipped else 'none'}")
     return kept
+
+
+def _check_new(place: str, query_id: str, places: dict[str, str]) -> bool:
+    first = places.setdefault(query_id, place)
+    if first != place:
+        raise InputError(f'{place}: query_id "{query_id}" must stand once; it stands at {first} already')
+    return True
 
 
 def parse_group(place: str, row: Row) -> Group:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tevatron_distill.formats.jsonl import (
-    Row,
     check_distinct,
     id_field,
     list_field,
@@ -15,11 +14,12 @@ from tevatron_distill.formats.jsonl import (
     read_json,
     text_field,
 )
+from tevatron_distill.formats.reading import ReadOptions, Row, Rows, Tally
 from tevatron_distill.permutation import complete_permutation
 from tevatron_distill.schema import Candidates, Group, InputError, Passage, Permutation
 
 
-def parse_groups(rows: Iterable[tuple[str, Row]], permutation_path: str | Path) -> Iterator[tuple[str, Group]]:
+def parse_groups(rows: Rows, options: ReadOptions, tally: Tally) -> Iterator[tuple[str, Group]]:
     """Groups from ``{"query", "positive_passages"?, "retrieved_passages"}`` rows and their permutations.
 
     The n-th string of the permutation file orders the retrieved passages of the n-th row, 1-based; passages that it
@@ -30,23 +30,28 @@ def parse_groups(rows: Iterable[tuple[str, Row]], permutation_path: str | Path) 
         InputError: if a row is malformed, a permutation repeats a passage or names one that is not there, or the
             files have different lengths.
     """
+    permutation_path = options.permutation_path or ""
     orders = read_permutations(permutation_path)
-    count = 0
-    for count, (place, row) in enumerate(rows, start=1):
+    for place, row in tally.count(rows):
+        count = tally.row_in_file
         if count > len(orders):
             raise InputError(
                 f"{permutation_path}: one permutation a row is needed; got {len(orders)}, none for {place}"
             )
-        yield place, _parse_group(place, row, str(count), orders[count - 1], f"{permutation_path}[{count - 1}]")
-    if count < len(orders):
-        raise InputError(f"{permutation_path}: one permutation a row is needed; got {len(orders)} for {count} rows")
+        order_place = f"{permutation_path}[{count - 1}]"
+        group = tally.attempt(place, _parse_group, place, row, str(tally.num_rows), orders[count - 1], order_place)
+        if group is not None:
+            yield place, group
+    if tally.row_in_file < len(orders):
+        raise InputError(
+            f"{permutation_path}: one permutation a row is needed; got {len(orders)} for {tally.row_in_file} rows"
+        )
 
 
-def parse_candidates(rows: Iterable[tuple[str, Row]]) -> Iterator[Candidates]:
-    """The retrieved passages of the same rows, to be taught; their scores are minus their place."""
-    for count, (place, row) in enumerate(rows, start=1):
-        query_id, query, passages = _retrieved(place, row, str(count))
-        yield Candidates(query_id, query, passages, tuple(-float(n) for n in range(len(passages))))
+def parse_candidates(place: str, row: Row, options: ReadOptions, tally: Tally) -> Sequence[Candidates]:
+    """The retrieved passages of a row, to be taught; their scores are minus their place."""
+    query_id, query, passages = _retrieved(place, row, str(tally.num_rows))
+    return [Candidates(query_id, query, passages, tuple(-float(n) for n in range(len(passages))))]
 
 
 def read_permutations(path: str | Path) -> list[tuple[int, ...]]:

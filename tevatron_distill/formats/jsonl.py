@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
+import glob
+import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from tevatron_distill.formats.reading import Row as Row
+from tevatron_distill.formats.reading import Tally
 from tevatron_distill.schema import InputError, Passage
 
-Row = dict[str, Any]
+
+def expand_pattern(pattern: str) -> list[str]:
+    """The files that a pattern names, sorted; a name without ``*`` stands for itself.
+
+    Raises:
+        InputError: if no file matches.
+    """
+    if "*" not in pattern:
+        return [pattern]
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise InputError(f"{pattern}: no file matches the pattern; check the path")
+    return paths
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield ``("file:line", text)`` for every line that is not blank, without its newline.
+    """Yield ``("file:line", text)`` for every line that is not blank, without its newline; ``.gz`` is unpacked.
 
     Raises:
         InputError: if the file cannot be opened or is not UTF-8.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
+        with _open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield f"{path}:{number}", line.rstrip("\r\n")
-    except OSError as error:
-        raise InputError(f"{path}: the file must be readable; got {error.strerror or error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: the file must be readable; got {_cause(error)}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the file must be UTF-8 text; got {error}") from error
 
 
-def read_json_lines(path: str | Path) -> Iterator[tuple[str, Row]]:
+def read_json_lines(path: str | Path, tally: Tally | None = None) -> Iterator[tuple[str, Row]]:
     """Yield ``("file:line", object)`` for every line of a JSON-lines file; blank lines are passed over.
 
     Raises:
-        InputError: if the file cannot be read, a line is not JSON, or a line is not an object.
+        InputError: if the file cannot be read, a line is not JSON, or a line is not an object; a tally may leave
+            such lines out.
     """
     for place, line in read_lines(path):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{place}: each line must be one JSON object; got {line[:60]!r} ({error})") from error
-        yield place, _object(place, row)
+        yield from _row(place, _parse_line, line, tally)
 
 
-def read_json_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
+def read_json_rows(path: str | Path, tally: Tally | None = None) -> Iterator[tuple[str, Row]]:
     """Yield the rows of a JSON-lines file, or of a file that holds one JSON array (places are then ``file[n]``).
 
     Raises:
         InputError: as `read_json_lines`.
     """
     if _first_character(path) != "[":
-        yield from read_json_lines(path)
+        yield from read_json_lines(path, tally)
         return
     for number, row in enumerate(read_json(path)):
-        yield f"{path}[{number}]", _object(f"{path}[{number}]", row)
+        yield from _row(f"{path}[{number}]", _object, row, tally)
 
 
 def read_json(path: str | Path) -> Any:
@@ -64,9 +78,10 @@ def read_json(path: str | Path) -> Any:
         InputError: if the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: the file must be readable; got {error.strerror or error}") from error
+        with _open_text(path) as file:
+            return json.load(file)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: the file must be readable; got {_cause(error)}") from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise InputError(f"{path}: the file must be one JSON text; got {error}") from error
 
@@ -169,6 +184,32 @@ def check_distinct(place: str, passages: Sequence[Passage], query_id: str) -> No
         if passage.docid in seen:
             raise InputError(f'{place}: docid "{passage.docid}" stands twice under query_id "{query_id}"; drop one')
         seen.add(passage.docid)
+
+
+def _open_text(path: str | Path) -> TextIO:
+    if str(path).endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
+    return open(path, encoding="utf-8-sig", newline="\n")
+
+
+def _cause(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _row(place: str, parse: Callable[[str, Any], Row], value: object, tally: Tally | None) -> Iterator[tuple[str, Row]]:
+    row = parse(place, value) if tally is None else tally.attempt(place, parse, place, value)
+    if row is not None:
+        yield place, row
+    elif tally is not None:
+        tally.num_rows += 1
+
+
+def _parse_line(place: str, line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: each line must be one JSON object; got {line[:60]!r} ({error})") from error
+    return _object(place, row)
 
 
 def _first_character(path: str | Path) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tevatron_distill.formats.jsonl import (
-    Row,
     check_distinct,
     id_field,
     number,
@@ -16,6 +15,7 @@ from tevatron_distill.formats.jsonl import (
     text_field,
     write_json_line,
 )
+from tevatron_distill.formats.reading import ReadOptions, Row, Rows, Tally
 from tevatron_distill.permutation import from_scores
 from tevatron_distill.schema import Candidates, InputError, Passage
 
@@ -31,31 +31,41 @@ def read_candidates(path: str | Path) -> list[Candidates]:
         InputError: at a malformed row, an empty query or passage, a docid named twice for a query, a query_id with
             two texts, a score that is not finite, or scores on some rows of a query only; also at an empty file.
     """
-    return parse_candidates(read_json_lines(path), path)
+    candidates = [entry for _, entry in parse_candidates(read_json_lines(path), ReadOptions(), Tally())]
+    if not candidates:
+        raise InputError(f"{path}: rerank rows are needed; got an empty file")
+    return candidates
 
 
-def parse_candidates(rows: Iterable[tuple[str, Row]], path: str | Path | None) -> list[Candidates]:
-    """As `read_candidates`, from rows that were read already, each with its place."""
+def parse_candidates(rows: Rows, options: ReadOptions, tally: Tally) -> Iterator[tuple[str, Candidates]]:
+    """As `read_candidates`, from rows that were read already, each with its place; a query stands at its first row."""
     queries: dict[str, tuple[str, str]] = {}  # query_id: (text, place of the first row)
     passages: dict[str, list[Passage]] = {}
     scores: dict[str, list[float | None]] = {}
-    for place, row in rows:
-        query_id, query = id_field(place, row, "query_id"), text_field(place, row, "query")
-        first_query, first_place = queries.setdefault(query_id, (query, place))
-        if first_query != query:
-            raise InputError(
-                f'{place}: query_id "{query_id}" must have one text; got {query[:60]!r} after '
-                f"{first_query[:60]!r} at {first_place}"
-            )
-        score = row.get("score")
-        passages.setdefault(query_id, []).append(parse_passage(place, row))
-        scores.setdefault(query_id, []).append(None if score is None else number(place, score, "score"))
-    if not queries:
-        raise InputError(f"{path}: rerank rows are needed; got an empty file")
-    return [
-        build_candidates(place, query_id, query, passages[query_id], scores[query_id])
-        for query_id, (query, place) in queries.items()
-    ]
+    for place, row in tally.count(rows):
+        parsed = tally.attempt(place, _parse_row, place, row, queries)
+        if parsed is not None:
+            query_id, passage, score = parsed
+            passages.setdefault(query_id, []).append(passage)
+            scores.setdefault(query_id, []).append(score)
+    for query_id, list_of_one in passages.items():
+        query, place = queries[query_id]
+        entry = tally.attempt(place, build_candidates, place, query_id, query, list_of_one, scores[query_id])
+        if entry is not None:
+            yield place, entry
+
+
+def _parse_row(place: str, row: Row, queries: dict[str, tuple[str, str]]) -> tuple[str, Passage, float | None]:
+    query_id, query = id_field(place, row, "query_id"), text_field(place, row, "query")
+    passage = parse_passage(place, row)
+    score = None if row.get("score") is None else number(place, row["score"], "score")
+    first_query, first_place = queries.setdefault(query_id, (query, place))
+    if first_query != query:
+        raise InputError(
+            f'{place}: query_id "{query_id}" must have one text; got {query[:60]!r} after '
+            f"{first_query[:60]!r} at {first_place}"
+        )
+    return query_id, passage, score
 
 
 def build_candidates(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tevatron_distill.formats.reading import Tally
 from tevatron_distill.formats.runs import read_run
 from tevatron_distill.permutation import complete_permutation
 from tevatron_distill.schema import Candidates, Group, InputError
 
 
-def order_by_run(candidates: Sequence[Candidates], teacher_run_path: str | Path) -> list[Group]:
+def order_by_run(
+    candidates: Iterable[tuple[str, Candidates]], teacher_run_path: str | Path, tally: Tally
+) -> Iterator[tuple[str, Group]]:
     """Groups whose permutation is the order of the teacher's run.
 
     Candidates that the run does not name are tied behind the others. Where it names all, its scores are kept as the
@@ -22,11 +25,15 @@ def order_by_run(candidates: Sequence[Candidates], teacher_run_path: str | Path)
             has.
     """
     run = read_run(teacher_run_path)
-    known = {entry.query_id for entry in candidates}
+    entries = list(candidates)
+    known = {entry.query_id for _, entry in entries}
     for query_id in run:
         if query_id not in known:
             raise InputError(f'{teacher_run_path}: query_id "{query_id}" of the run has no row with texts; drop it')
-    return [_order(entry, run.get(entry.query_id, {}), str(teacher_run_path)) for entry in candidates]
+    for place, entry in entries:
+        group = tally.attempt(place, _order, entry, run.get(entry.query_id, {}), str(teacher_run_path))
+        if group is not None:
+            yield place, group
 
 
 def _order(entry: Candidates, ranked: dict[str, float], path: str) -> Group:

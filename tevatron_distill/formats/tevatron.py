@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from tevatron_distill.formats.jsonl import Row, check_distinct, id_field, list_field, parse_passage, text_field
+from collections.abc import Sequence
+
+from tevatron_distill.formats.jsonl import check_distinct, id_field, list_field, parse_passage, text_field
+from tevatron_distill.formats.reading import ReadOptions, Row, Tally
 from tevatron_distill.schema import Group, InputError, Passage
 
 
-def parse_group(place: str, row: Row) -> Group:
-    """A group from ``{"query_id", "query", "positive_passages": […], "negative_passages": […]}``.
+def parse_row(place: str, row: Row, options: ReadOptions, tally: Tally) -> Sequence[Group]:
+    """The group of ``{"query_id", "query", "positive_passages": […], "negative_passages": […]}``.
 
     Positives stand first and are the verdict (``num_ranked``), negatives are tied behind them; judgements are 1
     and 0.
@@ -22,7 +25,7 @@ def parse_group(place: str, row: Row) -> Group:
     negatives: list[Passage] = []
     if row.get("negative_passages") is not None:
         negatives = [parse_passage(place, passage) for passage in list_field(place, row, "negative_passages")]
-    return judged_group(place, query_id, text_field(place, row, "query"), positives, negatives)
+    return [judged_group(place, query_id, text_field(place, row, "query"), positives, negatives)]
 
 
 def judged_group(place: str, query_id: str, query: str, positives: list[Passage], negatives: list[Passage]) -> Group:
