@@ -38,6 +38,10 @@ def pair(i, j, candidates=CANDIDATES, prompt=PROMPT):
     )
 
 
+def ids_of(engine, asked):
+    return engine._encoder.encode(asked).input_ids
+
+
 REQUESTS = [pair(i, j) for i in range(4) for j in range(4) if i != j]
 
 
@@ -110,7 +114,7 @@ def test_batches_hold_each_request_once_within_the_budget(t5_folder):
     batches = engine.batches(REQUESTS)
     assert sorted(index for batch in batches for index in batch) == list(range(len(REQUESTS)))
     for batch in batches:
-        lengths = [len(engine._encode(REQUESTS[index])) for index in batch]
+        lengths = [len(ids_of(engine, REQUESTS[index])) for index in batch]
         assert len(batch) == 1 or len(batch) * max(lengths) <= 500 * 1.1
     assert [len(batch) for batch in HFEngine(str(t5_folder), max_batch_tokens=1).batches(REQUESTS)] == [1] * 12
 
@@ -119,7 +123,7 @@ def test_tokens_are_counted_without_padding(llama_folder, t5_folder):
     for folder, extra in ((llama_folder, 0), (t5_folder, 2)):
         engine = HFEngine(str(folder))
         engine.answer(REQUESTS[:3])
-        assert engine.num_tokens == sum(len(engine._encode(asked)) + extra for asked in REQUESTS[:3])
+        assert engine.num_tokens == sum(len(ids_of(engine, asked)) + extra for asked in REQUESTS[:3])
 
 
 def test_a_tokenizer_without_pad_token_answers_the_same(make_folder):
@@ -130,11 +134,20 @@ def test_a_tokenizer_without_pad_token_answers_the_same(make_folder):
         assert answer == pytest.approx(plain_answer(folder, asked), abs=1e-5)
 
 
-def test_the_pad_token_inside_a_passage_is_read_like_any_token(folder):
-    candidates = replace(CANDIDATES, passages=(Passage("1", "<pad> a <pad> dog <pad>"), *CANDIDATES.passages[1:]))
-    asked = [pair(0, 2, candidates), pair(2, 1, candidates)]
-    for alone, answer in zip(asked, HFEngine(str(folder)).answer(asked), strict=True):
+def test_special_tokens_inside_a_passage_are_words_and_end_nothing(folder):
+    def with_text(text):
+        return replace(CANDIDATES, passages=(Passage("1", text), *CANDIDATES.passages[1:]))
+
+    noisy, spaced = with_text("<pad> a </s> dog <s>"), with_text("< pad> a < /s> dog < s>")
+    if folder.name.startswith("build_t5"):  # whose tokenizer knows no <s>
+        spaced = with_text("< pad> a < /s> dog <s>")
+    asked = [pair(0, 2, noisy), pair(2, 1, noisy)]
+    engine = HFEngine(str(folder))
+    for alone, answer in zip([pair(0, 2, spaced), pair(2, 1)], engine.answer(asked), strict=True):
         assert answer == pytest.approx(plain_answer(folder, alone), abs=1e-5)
+    ids, tokens = ids_of(engine, asked[0]), engine._tokenizer
+    frame = {tokens.bos_token_id, tokens.eos_token_id, tokens.pad_token_id}
+    assert sum(token in frame for token in ids) == 1  # at the prompt's beginning or end
 
 
 def test_a_chat_template_is_used_where_there_is_one(chat_folder, llama_folder):
@@ -143,12 +156,12 @@ def test_a_chat_template_is_used_where_there_is_one(chat_folder, llama_folder):
     asked = REQUESTS[0]
     system, user = PROMPT.causal.system, PROMPT.causal.user.replace("{query}", CANDIDATES.query)
     user = user.replace("{a}", asked.passages[0]).replace("{b}", asked.passages[1])
-    text = f"<s>user: {system}\n\n{user}</s>assistant: The more relevant passage is Passage"
-    ids = engine._encode(asked)
+    text = f"<s>system: {system}</s><s>user: {user}</s>assistant: The more relevant passage is Passage"
+    ids = ids_of(engine, asked)
     assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert ids.count(tokenizer.bos_token_id) == 1
-    assert HFEngine(str(chat_folder), chat_template="never")._encode(asked) == HFEngine(str(llama_folder))._encode(
-        asked
+    assert ids.count(tokenizer.bos_token_id) == 2
+    assert ids_of(HFEngine(str(chat_folder), chat_template="never"), asked) == ids_of(
+        HFEngine(str(llama_folder)), asked
     )
     model = AutoModelForCausalLM.from_pretrained(chat_folder, dtype=torch.float32)
     logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
@@ -171,23 +184,25 @@ def test_a_chat_template_that_swallows_the_message_is_refused(chat_folder):
     tokenizer = AutoTokenizer.from_pretrained(chat_folder)
     tokenizer.chat_template = "{{ 'query: ' }}"
     tokenizer.save_pretrained(chat_folder)
-    with pytest.raises(InputError, match="does not show the user's message"):
+    with pytest.raises(InputError, match="does not show the turns"):
         HFEngine(str(chat_folder)).prepare([CANDIDATES], PROMPT, 2)
 
 
 def test_a_long_prompt_loses_words_of_its_passages_and_nothing_else(folder):
     engine = HFEngine(str(folder))
-    whole = engine._encode(REQUESTS[0])
+    whole = ids_of(engine, REQUESTS[0])
+    asked = REQUESTS[0]
     long = replace(CANDIDATES, passages=(Passage("1", "green " * 90), Passage("2", "mat"), *CANDIDATES.passages[2:]))
     tight = HFEngine(str(folder), max_length=len(whole) + 20)
-    ids = tight._encode(pair(0, 1, long))
+    ids = ids_of(tight, pair(0, 1, long))
+    tight.answer([pair(0, 1, long)])
     assert len(whole) < len(ids) <= len(whole) + 20
     assert tight.num_shortened == 1
     text = tight._tokenizer.decode(ids)
     assert "more relevant" in text
     assert text.count("green") < 90
-    assert ids[-20:] == engine._encode(pair(0, 1, long))[-20:]
-    tight._encode(REQUESTS[0])
+    assert ids[-20:] == ids_of(engine, pair(0, 1, long))[-20:]
+    tight.answer([asked])
     assert tight.num_shortened == 1
 
 

@@ -12,10 +12,10 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from tevatron_distill.engines.request import Engine, Request
+from tevatron_distill.engines.recorder import Recorder
+from tevatron_distill.engines.request import Answer, Engine, Request
 from tevatron_distill.schema import InputError
 
-Scores = tuple[float, ...]
 NUM_VARIABLES = 500  # in one SQL statement; old SQLites take 999
 
 
@@ -27,6 +27,7 @@ class AnswerCache:
 
     Args:
         path: the SQLite file; it and its folder are made where they are missing.
+        record_path: a log of all questions and answers, also of those that the cache knows; None for no log.
 
     Attributes:
         num_asked: requests that the engine answered.
@@ -36,7 +37,7 @@ class AnswerCache:
         InputError: if the file cannot be opened or is no SQLite file.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, record_path: str | Path | None = None) -> None:
         self.num_asked = 0
         self.num_cached = 0
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,7 @@ class AnswerCache:
             raise InputError(
                 f"{path}: the answer cache must be an SQLite file; got {error}; name another --cache_path"
             ) from error
+        self._recorder = None if record_path is None else Recorder(record_path)
 
     def __enter__(self) -> AnswerCache:
         return self
@@ -58,12 +60,14 @@ class AnswerCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
-    def ask(self, engine: Engine, requests: Sequence[Request]) -> list[Scores]:
+    def ask(self, engine: Engine, requests: Sequence[Request]) -> list[Answer]:
         """Answer a round of requests, from the file where it knows them and else from the engine.
 
         Returns:
-            The engine's numbers for each request; equal requests get equal answers.
+            The engine's answer to each request; equal requests get equal answers.
 
         Raises:
             InputError: if the engine answers with NaN or infinity.
@@ -73,7 +77,7 @@ class AnswerCache:
         for key, request in zip(keys, requests, strict=True):
             distinct.setdefault(key, request)
         ordered = list(distinct)
-        known: dict[bytes, Scores] = {}
+        known: dict[bytes, Answer] = {}
         batches = engine.batches(list(distinct.values()))
         for batch in tqdm(batches, desc="batches", leave=False, disable=True if len(batches) < 2 else None):
             batch_keys = [ordered[index] for index in batch]
@@ -85,27 +89,34 @@ class AnswerCache:
                 self._store(zip(missing, answers, strict=True), engine)
                 known.update(zip(missing, answers, strict=True))
                 self.num_asked += len(missing)
+            if self._recorder is not None:
+                self._recorder.write(engine, [(distinct[key], known[key]) for key in batch_keys])
         return [known[key] for key in keys]
 
-    def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
-        found: dict[bytes, Scores] = {}
+    def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        found: dict[bytes, Answer] = {}
         for start in range(0, len(keys), NUM_VARIABLES):
             some = keys[start : start + NUM_VARIABLES]
             marks = ", ".join("?" * len(some))
             rows = self._database.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", some)
-            found.update((key, tuple(json.loads(answer))) for key, answer in rows)
+            found.update((key, _read(answer)) for key, answer in rows)
         return found
 
-    def _store(self, answers: Iterable[tuple[bytes, Scores]], engine: Engine) -> None:
+    def _store(self, answers: Iterable[tuple[bytes, Answer]], engine: Engine) -> None:
         rows = []
         for key, answer in answers:
-            if not all(math.isfinite(number) for number in answer):
+            if not isinstance(answer, str) and not all(math.isfinite(number) for number in answer):
                 raise InputError(
                     f"{engine.model_name}: an answer must be finite numbers; got {list(answer)}; try --dtype float32"
                 )
             rows.append((key, json.dumps(answer)))
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", rows)
+
+
+def _read(stored: str) -> Answer:
+    answer = json.loads(stored)
+    return answer if isinstance(answer, str) else tuple(answer)
 
 
 def _key(identity: str, key_text: str) -> bytes:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tevatron_distill.prompts import Prompt, Wording
-from tevatron_distill.schema import Candidates
+from tevatron_distill.schema import Candidates, InputError
+
+Answer: TypeAlias = tuple[float, ...] | str
+"""``choice``: a logit for each label; ``text``: what was generated; ``likelihood``: one log-probability."""
+
+WHO_ANSWERS: dict[str, tuple[str, ...]] = {
+    "choice": ("hf", "similarity", "recorded"),
+    "text": ("hf", "recorded"),
+    "likelihood": ("hf", "recorded"),
+}
+"""The engines for each kind of answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,21 +37,23 @@ class Request:
     passages: tuple[str, ...]
 
     def render(self, *, is_encoder_decoder: bool, passages: Sequence[str] | None = None) -> Wording:
-        """The wording filled in, with shorter ``passages`` where they are given."""
+        """The wording filled in, with other ``passages`` where they are given."""
         shown = self.passages if passages is None else passages
         return self.prompt.render(self.candidates.query, shown, is_encoder_decoder=is_encoder_decoder)
 
 
 class Engine(Protocol):
-    """Answers requests with one number for each label, as logits: only their differences count.
+    """Answers requests, each by the kind that its prompt asks for.
 
     Attributes:
         model_name: what answers, for the record of the teacher.
+        answers: the kinds of answer that it can give. Of logits only the differences count.
         num_tokens: tokens that went through the model so far, without padding.
         num_shortened: requests whose passages were shortened so far because the prompt was too long.
     """
 
     model_name: str
+    answers: frozenset[str]
     num_tokens: int
     num_shortened: int
 
@@ -64,5 +76,23 @@ class Engine(Protocol):
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Indices of requests that are answered together; a function of the requests alone."""
 
-    def answer(self, requests: Sequence[Request]) -> list[tuple[float, ...]]:
-        """Answer one batch: for each request a finite number for each label."""
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer one batch: for each request what its prompt asks for."""
+
+
+def check_kind(engine: str, answers: frozenset[str], prompt: Prompt) -> None:
+    """Refuse a prompt whose kind of answer an engine cannot give.
+
+    Args:
+        engine: the engine's name, for the message.
+        answers: the kinds that it can give.
+        prompt: what would be asked.
+
+    Raises:
+        InputError: naming the engines that can.
+    """
+    if prompt.answer not in answers:
+        raise InputError(
+            f"--engine {engine} gives {' and '.join(sorted(answers)) or 'nothing'}; --prompt {prompt.name} asks for "
+            f"{prompt.answer}, which --engine {' or '.join(WHO_ANSWERS[prompt.answer])} can give"
+        )

@@ -16,7 +16,7 @@ from transformers import AutoModel
 from tevatron_distill.batching import token_budget_batches
 from tevatron_distill.engines.identity import model_identity
 from tevatron_distill.engines.loading import check_dtype, load_model
-from tevatron_distill.engines.request import Request
+from tevatron_distill.engines.request import Answer, Request, check_kind
 from tevatron_distill.loading import read_config, read_tokenizer
 from tevatron_distill.prompts import Prompt
 from tevatron_distill.schema import Candidates, InputError
@@ -26,11 +26,12 @@ REQUESTS_PER_BATCH = 1024
 
 
 class SimilarityEngine:
-    """Answers the questions of a pairwise teacher without a language model.
+    """Compares the labels of a prompt without a language model.
 
     A passage is worth ``weight * z(cosine) + (1 - weight) * z(first-stage score)``, z-scores within the query's
     candidates; the labels' logits are these worths over the temperature, so that A is preferred to B with probability
-    ``sigmoid((worth_A - worth_B) / temperature)``. It shows a passage as the prompt does, and has no position bias.
+    ``sigmoid((worth_A - worth_B) / temperature)``. About one passage, "yes" has its worth and "no" has 0. It shows a
+    passage as the prompt does, and has no position bias.
 
     Every text is encoded once, by mean pooling over its token vectors. Batches of texts are planned from all queries
     of a run, so that a vector does not depend on what was asked before.
@@ -47,6 +48,8 @@ class SimilarityEngine:
     Raises:
         InputError: if the model cannot be loaded.
     """
+
+    answers = frozenset({"choice"})
 
     def __init__(
         self,
@@ -97,30 +100,38 @@ class SimilarityEngine:
         return load_model(AutoModel, self.model_name, self._dtype, trust_remote_code=self._trust_remote_code)
 
     def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
-        """Plan the batches of all texts of a run."""
+        """Plan the batches of all texts of a run.
+
+        Raises:
+            InputError: if the prompt asks for something else than a choice.
+        """
+        check_kind("similarity", self.answers, prompt)
         self._plan(text for entry in candidates for text in _texts(entry, prompt))
 
     def key_text(self, request: Request) -> str:
-        """The query with all its candidates and their scores, and the passages in question."""
+        """The query with all its candidates and their scores, the passages in question, and how many labels."""
         candidates, prompt = request.candidates, request.prompt
         known, digest = self._digests.get(candidates.query_id, (None, ""))
         if known is not candidates:
             described = json.dumps([*_texts(candidates, prompt), *candidates.scores])
             digest = hashlib.sha256(described.encode()).hexdigest()
             self._digests[candidates.query_id] = (candidates, digest)
-        return json.dumps([digest, request.positions])
+        return json.dumps([digest, request.positions, len(prompt.labels(len(request.positions)))])
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """The requests as they come; what costs time is planned in `prepare`."""
         indices = list(range(len(requests)))
         return [indices[start : start + REQUESTS_PER_BATCH] for start in range(0, len(indices), REQUESTS_PER_BATCH)]
 
-    def answer(self, requests: Sequence[Request]) -> list[tuple[float, ...]]:
-        """The worth of each passage shown, over the temperature."""
-        answers = []
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """The worth of each passage shown, over the temperature; behind it 0 for a label without a passage."""
+        answers: list[Answer] = []
         for request in requests:
+            check_kind("similarity", self.answers, request.prompt)
             worths = self._worths_of(request.candidates, request.prompt) / self._temperature
-            answers.append(tuple(float(worths[position]) for position in request.positions))
+            shown = tuple(float(worths[position]) for position in request.positions)
+            num_labels = len(request.prompt.labels(len(shown)))
+            answers.append(shown + (0.0,) * (num_labels - len(shown)))
         return answers
 
     def _worths_of(self, candidates: Candidates, prompt: Prompt) -> Vector:
