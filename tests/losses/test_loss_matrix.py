@@ -15,7 +15,7 @@ CASES = [(name, labels) for name, loss in LOSSES.items() for labels in loss.labe
 every_case = pytest.mark.parametrize(("name", "transform"), CASES, ids=["-".join(case) for case in CASES])
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
-ORDER_ONLY = ("rank_net", "softmax_ce", "list_mle", "lambda_loss", "approx_ndcg")
+ORDER_ONLY = ("rank_net", "softmax_ce", "list_mle", "lambda_loss", "ndcg_loss2", "approx_ndcg")
 """Losses for which equal labels leave nothing to learn."""
 
 SIZES = (5, 1, 3, 0, 4)
@@ -49,6 +49,7 @@ HAND_VALUES: dict[str, tuple[list[float], list[float], float]] = {
         math.log(1 + math.exp(1) + math.exp(3) + math.exp(2)) - 0 + math.log(1 + math.exp(2) + math.exp(1)),
     ),
     "lambda_loss": ([0.0, 1.0], [1.0, 0.0], (10 + 1) * (1 - 1 / math.log2(3)) * (2**1 - 1) * log_odds(1) / math.log(2)),
+    "ndcg_loss2": ([0.0, 1.0], [1.0, 0.0], (1 - 1 / math.log2(3)) * (2**1 - 1) * log_odds(1) / math.log(2)),
     "approx_ndcg": (
         [0.0, 0.1],
         [2.0, 1.0],
@@ -223,8 +224,8 @@ def test_labels_are_detached(name: str, transform: str) -> None:
 @every_case
 def test_the_gradient_is_the_slope_of_the_loss(name: str, transform: str) -> None:
     scores, labels, mask = draw_batch(transform)
-    if name == "lambda_loss":
-        scores[:, 1] -= 9  # its weights are constants between two changes of rank, and the step must not cross one
+    if name in ("lambda_loss", "ndcg_loss2"):
+        scores[:, 1] -= 9  # their weights are constants between two changes of rank, and the step must not cross one
     direction = torch.randn(scores.shape, generator=torch.Generator().manual_seed(1))
     _, gradient = value_and_gradient(name, scores, labels, mask)
     step = 1e-2

@@ -21,6 +21,7 @@ from tevatron_distill.losses.listwise import (
     lambda_loss,
     list_mle_loss,
     list_net_loss,
+    ndcg_loss2_loss,
     softmax_ce_loss,
 )
 from tevatron_distill.losses.pairwise import margin_mse_loss, margins_from_scores, rank_net_loss
@@ -51,12 +52,13 @@ _ORDER = ("reciprocal", "linear", "judgements", "scores")
 _GAINS = ("reciprocal", "linear", "judgements")
 
 LOSSES: dict[str, Loss] = {
-    "rank_net": Loss(rank_net_loss, "margins", (*_ORDER, "preferences")),
+    "rank_net": Loss(rank_net_loss, "margins", (*_ORDER, "preferences"), ("weighted",)),
     "margin_mse": Loss(margin_mse_loss, "margins", ("scores",)),
     "softmax_ce": Loss(softmax_ce_loss, "scores", _ORDER),
     "list_net": Loss(list_net_loss, "scores", _ORDER),
     "list_mle": Loss(list_mle_loss, "scores", _ORDER),
     "lambda_loss": Loss(lambda_loss, "scores", _GAINS),
+    "ndcg_loss2": Loss(ndcg_loss2_loss, "scores", _GAINS),
     "approx_ndcg": Loss(approx_ndcg_loss, "scores", _GAINS),
     "adr_mse": Loss(adr_mse_loss, "scores", _ORDER),
     "kl": Loss(kl_loss, "scores", ("scores",), ("teacher_temp", "student_temp")),

@@ -176,6 +176,37 @@ def lambda_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return masked_sum(losses, real_pairs(mask) & (differences(labels) > 0))
 
 
+def ndcg_loss2_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Logistic loss over ordered pairs, each weighted by a bound on what it costs in nDCG (NDCG-Loss2), FIRST's lambda.
+
+    For one query: mean over pairs with ``label_i > label_j`` of ``w_ij · log2(1 + exp(s_j - s_i))`` with
+    ``w_ij = |1/D(d) - 1/D(d + 1)| · |G_i - G_j|``; ``d``, ``D`` and ``G`` as in :func:`lambda_loss`.
+
+    Args:
+        scores: student scores, float ``[num_queries, group_size]``, unbounded logits.
+        labels: float ``[num_queries, group_size]``, 0 or more: ranks turned into labels, or judgements. Negative
+            labels count as 0.
+        mask: bool ``[num_queries, group_size]``, True where a passage is real.
+
+    Returns:
+        float32 ``[num_queries]``; 0.0 where all labels are equal.
+
+    Raises:
+        ValueError: if the three shapes differ.
+
+    Source:
+        Wang et al. 2018; Reddy et al. 2024, arXiv 2406.15657 (FIRST). RankLLM takes the student's own logits, dealt
+        out in the teacher's order, as labels, so that gains vanish or overflow with them; here labels are the
+        teacher's.
+    """
+    scores, labels = blank(scores, labels, mask)
+    gains = _ndcg_gains(labels, mask)
+    distance = differences(mean_ranks(scores.detach(), mask)).abs().clamp(min=1)
+    weights = (1 / torch.log2(1 + distance) - 1 / torch.log2(2 + distance)) * differences(gains).abs()
+    losses = weights * functional.softplus(-differences(scores)) / math.log(2)
+    return masked_mean(losses, real_pairs(mask) & (differences(labels) > 0))
+
+
 def approx_ndcg_loss(scores: Tensor, labels: Tensor, mask: Tensor, temperature: float = 0.1) -> Tensor:
     """One minus nDCG, computed with differentiable ranks.
 
