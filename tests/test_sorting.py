@@ -6,12 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tevatron_distill.sorting import SORTS, allpair, heapsort, run_in_lockstep, sliding_window
+from tevatron_distill.sorting import (
+    SORTS,
+    allpair,
+    bubblesort,
+    heapsort,
+    pointwise,
+    question_size,
+    run_in_lockstep,
+    sliding_window,
+)
 
 PAIR_SORTS = {
     "allpair": lambda n, k: allpair(n),
     "sliding_window": lambda n, k: sliding_window(n, num_passes=k, window_size=2, step_size=1),
     "heapsort": lambda n, k: heapsort(n, top_k=k, num_child=1),
+    "bubblesort": lambda n, k: bubblesort(n, top_k=k, num_child=1),
 }
 
 
@@ -51,8 +61,18 @@ def best_first(worth):
     return sorted(range(len(worth)), key=lambda position: (-worth[position], position))
 
 
-def test_every_sort_of_the_table_has_pairs_tested_here():
-    assert set(PAIR_SORTS) == set(SORTS)
+def names_the_best(worth):
+    """A judge that names the first of the worthiest passages of a question, as a generated label does."""
+
+    def answer(question):
+        best = max(range(len(question)), key=lambda place: worth[question[place]])
+        return tuple(float(place == best) for place in range(len(question)))
+
+    return answer
+
+
+def test_every_sort_of_the_table_that_asks_about_pairs_is_tested_here():
+    assert set(PAIR_SORTS) == set(SORTS) - {"pointwise"}
 
 
 @pytest.mark.parametrize("name", PAIR_SORTS)
@@ -70,6 +90,63 @@ def test_heapsort_is_exact_for_any_number_of_children(worth, top_k, num_child):
     rest = [position for position in range(len(worth)) if position not in ranked]
     assert result.order == (*ranked, *rest)
     assert all(2 <= len(question) <= num_child + 1 for question in asked)
+
+
+SETWISE = {"heapsort": heapsort, "bubblesort": bubblesort}
+
+
+@pytest.mark.parametrize("name", SETWISE)
+@given(worth=distinct_worths, top_k=st.integers(1, 16), num_child=st.integers(1, 20))
+def test_a_judge_that_names_the_best_alone_is_enough_for_any_number_of_children(name, worth, top_k, num_child):
+    result, asked = run_alone(SETWISE[name](len(worth), top_k, num_child), names_the_best(worth))
+    assert list(result.order[:top_k]) == best_first(worth)[:top_k]
+    assert result.num_ranked == min(top_k, len(worth))
+    assert all(2 <= len(question) == len(set(question)) <= num_child + 1 for question in asked)
+
+
+def nearly_sorted(seed):
+    """A hundred passages as a good first stage has them: each a few places from where it belongs."""
+    source = random.Random(seed)
+    order = sorted(range(100), key=lambda place: place + source.uniform(0, 15))
+    return [-order.index(position) for position in range(100)]
+
+
+@pytest.mark.parametrize("name", SETWISE)
+@pytest.mark.parametrize("num_child", [1, 2, 3, 9, 19, 22])
+def test_the_top_ten_of_a_nearly_sorted_list_are_always_found(name, num_child):
+    # llm-rankers' bubblesort takes live windows for settled: it finds them in 55 % and 39 % of lists with 9 and 19
+    for seed in range(20):
+        worth = nearly_sorted(seed)
+        result, _ = run_alone(SETWISE[name](100, 10, num_child), names_the_best(worth))
+        assert list(result.order[:10]) == best_first(worth)[:10]
+
+
+def test_no_question_of_a_sorted_list_is_empty_or_single():
+    # llm-rankers' bubblesort asks eight empty prompts here
+    _, asked = run_alone(bubblesort(100, 10, 2), names_the_best(list(range(100, 0, -1))))
+    assert all(len(question) in (2, 3) for question in asked)
+
+
+@pytest.mark.parametrize("num_child", [1, 2, 3, 9])
+def test_bubblesort_asks_about_a_window_once(num_child):
+    for seed in range(5):
+        _, asked = run_alone(bubblesort(100, 10, num_child), names_the_best(nearly_sorted(seed)))
+        assert len(asked) == len(set(asked))
+
+
+@given(worth=distinct_worths, num_passes=st.integers(1, 16))
+def test_bubblesort_of_pairs_is_the_sliding_window_of_two(worth, num_passes):
+    window, _ = run_alone(sliding_window(len(worth), num_passes, 2, 1), votes_of(worth))
+    bubble, _ = run_alone(bubblesort(len(worth), num_passes, 1), votes_of(worth))
+    assert bubble == window
+
+
+@given(worth=worths)
+def test_single_passages_stand_by_score_and_then_by_the_first_stage(worth):
+    result, asked = run_alone(pointwise(len(worth)), lambda question: (float(worth[question[0]]),))
+    assert asked == [(position,) for position in range(len(worth))]
+    assert list(result.order) == best_first(worth)
+    assert (result.scores, result.num_ranked) == (tuple(map(float, worth)), len(worth))
 
 
 @given(worth=worths, top_k=st.integers(1, 16), num_child=st.integers(1, 5))
@@ -102,6 +179,8 @@ def test_a_lying_judge_still_gets_a_permutation(name, data, num_passages):
         "allpair": {},
         "sliding_window": {"num_passes": 3, "window_size": 4, "step_size": 2},
         "heapsort": {"top_k": 5, "num_child": 3},
+        "bubblesort": {"top_k": 5, "num_child": 3},
+        "pointwise": {},
     }[name]
     numbers = st.floats(allow_nan=False)
     result, _ = run_alone(
@@ -132,23 +211,54 @@ def test_the_windows_of_rankgpt_are_nine():
     assert asked[0] == tuple(range(80, 100))
 
 
+def mean_questions(sort, worths):
+    return sum(len(run_alone(sort, votes_of(worth))[1]) for sort, worth in zip(sort, worths, strict=True)) / len(worths)
+
+
 @pytest.mark.parametrize(
-    ("sort", "fewest", "most"),
+    ("sort", "published"),
     [
-        (lambda: allpair(100), 100 * 99 // 2, 100 * 99 // 2),
-        (lambda: sliding_window(100, 10, 2, 1), 10 * 99 - 45, 10 * 99 - 45),
-        (lambda: heapsort(100, 10, 1), 230, 300),
-        (lambda: heapsort(100, 10, 2), 110, 140),
-        (lambda: heapsort(100, 10, 3), 65, 90),
-        (lambda: heapsort(100, 10, 9), 25, 40),
-        (lambda: heapsort(100, 10, 19), 15, 30),
+        (lambda: allpair(100), 100 * 99 // 2),
+        (lambda: sliding_window(100, 10, 2, 1), None),
+        (lambda: heapsort(100, 10, 1), 245),
+        (lambda: heapsort(100, 10, 2), 123),
+        (lambda: heapsort(100, 10, 3), 76),
+        (lambda: heapsort(100, 10, 9), 30),
+        (lambda: heapsort(100, 10, 19), 21),
+        (lambda: bubblesort(100, 10, 1), 887),
+        (lambda: bubblesort(100, 10, 2), 467),
+        (lambda: pointwise(100), 100),
     ],
 )
-def test_the_number_of_questions_is_as_published(sort, fewest, most):
-    worth = list(range(100))
-    random.Random(0).shuffle(worth)
-    _, asked = run_alone(sort(), votes_of(worth))
-    assert fewest <= len(asked) <= most
+def test_the_number_of_questions_is_as_published(sort, published):
+    # A good first stage asks less than a shuffled one; the published counts lie between, or above where a
+    # window is asked about once here.
+    shuffled = [random.Random(seed).sample(range(100), 100) for seed in range(10)]
+    most = mean_questions([sort() for _ in range(10)], shuffled)
+    fewest = mean_questions([sort() for _ in range(10)], [nearly_sorted(seed) for seed in range(10)])
+    assert fewest <= most
+    if published is None:
+        assert most == 10 * 99 - 45
+    else:
+        assert fewest <= published + 0.5
+        assert most <= published * 1.16 if published < 400 else most <= published
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords"),
+    [
+        ("pointwise", {}),
+        ("allpair", {}),
+        ("sliding_window", {"window_size": 7, "step_size": 3}),
+        ("heapsort", {"num_child": 1}),
+        ("heapsort", {"num_child": 5}),
+        ("bubblesort", {"num_child": 4}),
+    ],
+)
+def test_the_longest_question_is_foretold(name, keywords):
+    _, asked = run_alone(SORTS[name](30, **keywords), votes_of(list(range(30))))
+    known = {key: value for key, value in keywords.items() if key != "step_size"}
+    assert max(map(len, asked)) == question_size(name, **known)
 
 
 def test_a_pass_that_changes_nothing_is_the_last():
@@ -194,6 +304,8 @@ def test_a_round_asks_the_questions_of_all_queries_at_once():
         lambda: sliding_window(5, 1, 2, 2),
         lambda: heapsort(5, 0, 1),
         lambda: heapsort(5, 1, 0),
+        lambda: bubblesort(5, 0, 1),
+        lambda: bubblesort(5, 1, 0),
     ],
 )
 def test_a_sort_refuses_settings_that_cannot_sort(sort):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tevatron_distill.schema import InputError, Permutation
 
 RANK_TRANSFORMS = ("reciprocal", "linear")
+FUSIONS = ("rrf", "borda")
 
 
 def check_permutation(permutation: Sequence[object], num_passages: int) -> Permutation:
@@ -94,24 +95,44 @@ def labels_from_ranks(ranks: Sequence[int], transform: str) -> tuple[float, ...]
     raise InputError(f"a rank becomes a label by one of {', '.join(RANK_TRANSFORMS)}; got {transform!r}")
 
 
-def fuse(permutations: Sequence[Permutation], constant: float = 60.0) -> Permutation:
-    """One order from several by reciprocal rank fusion; ties keep the first-stage order.
+def fuse(
+    permutations: Sequence[Permutation],
+    method: str = "rrf",
+    *,
+    num_ranked: Sequence[int] | None = None,
+    constant: float = 60.0,
+) -> Permutation:
+    """One order from several; ties keep the first-stage order.
 
     Args:
         permutations: orders of the same passages.
-        constant: added to each 1-based rank before its reciprocal is taken.
+        method: ``rrf`` sums ``1 / (constant + rank)`` (reciprocal rank fusion), ``borda`` sums how many passages stand
+            behind.
+        num_ranked: how many leading places of each order are ranked, the others being tied; None for all. A tied
+            passage adds nothing to ``rrf``, and to ``borda`` the mean of the places that it shares.
+        constant: of ``rrf``, added to each 1-based rank.
 
     Raises:
-        InputError: if there is no order, or they are not of the same passages.
+        InputError: if there is no order, they are not of the same passages, or ``method`` is unknown.
 
     Source:
-        Cormack et al. 2009.
+        Cormack et al. 2009 (rrf); de Borda 1781; Tang et al. 2024, arXiv 2310.07712 (permutation self-consistency).
 
     >>> fuse([(2, 0, 1), (2, 1, 0), (0, 2, 1)])
     (2, 0, 1)
+    >>> fuse([(0, 1, 2), (1, 2, 0)], "borda")
+    (1, 0, 2)
     """
     if not permutations:
         raise InputError("fusion needs at least one permutation; got none")
+    if method not in FUSIONS:
+        raise InputError(f"orders are fused by one of {', '.join(FUSIONS)}; got {method!r}")
     size = len(permutations[0])
-    places = [invert(check_permutation(permutation, size)) for permutation in permutations]
-    return from_scores([math.fsum(1.0 / (constant + place[i] + 1) for place in places) for i in range(size)])
+    sums: list[list[float]] = [[] for _ in range(size)]
+    for permutation, ranked in zip(permutations, num_ranked or [size] * len(permutations), strict=True):
+        for place, position in enumerate(check_permutation(permutation, size)):
+            if method == "borda":
+                sums[position].append(size - 1 - place if place < ranked else (size - 1 - ranked) / 2)
+            elif place < ranked:
+                sums[position].append(1.0 / (constant + place + 1))
+    return from_scores([math.fsum(points) for points in sums])

@@ -33,6 +33,18 @@ class Sorted(NamedTuple):
 Sort: TypeAlias = Generator[list[Question], Sequence[Answer], Sorted]
 
 
+def pointwise(num_passages: int) -> Sort:
+    """Ask about each passage by itself, all at once; equal scores keep the first-stage order.
+
+    Args:
+        num_passages: how many passages are sorted.
+    """
+    answers = yield [(position,) for position in range(num_passages)]
+    scores = tuple(float(score) for [score] in answers)
+    order = sorted(range(num_passages), key=lambda position: (-scores[position], position))
+    return Sorted(tuple(order), num_passages, scores)
+
+
 def allpair(num_passages: int) -> Sort:
     """Ask about every pair at once; a passage's score is the sum of its votes.
 
@@ -103,6 +115,41 @@ def _best_first(window: Question, answer: Answer) -> list[int]:
     return [position for _, position in scored]
 
 
+def bubblesort(num_passages: int, top_k: int = 10, num_child: int = 3) -> Sort:
+    """Find the best ``top_k`` passages one after the other, by carrying the best of each window to the front.
+
+    A pass walks from the back through windows of ``num_child + 1`` passages that overlap by one; the best of a window
+    moves to its front, the others keep their order, and ties move nothing. A window is asked about once. The answer
+    needs to name the best of a window only (setwise).
+
+    Args:
+        num_passages: how many passages are sorted.
+        top_k: how many places are found, at least 1.
+        num_child: passages beside the best so far in a question, at least 1.
+
+    Source:
+        Zhuang et al. 2024, arXiv 2310.09497. Their code skips windows that it takes for settled, and so loses the best
+        ones with many children; here no window is skipped, only not asked about again.
+    """
+    _check_top_k("bubblesort", top_k, num_child)
+    order = list(range(num_passages))
+    best_of: dict[Question, int] = {}
+    for settled in range(min(top_k, num_passages)):
+        for start, end in _window_bounds(settled, num_passages, num_child + 1, num_child):
+            window = tuple(order[start:end])
+            if window not in best_of:
+                [answer] = yield [window]
+                best_of[window] = _best_first(window, answer)[0]
+            best = best_of[window]
+            order[start:end] = [best, *(position for position in window if position != best)]
+    return Sorted(tuple(order), min(top_k, num_passages))
+
+
+def _check_top_k(sort: str, top_k: int, num_child: int) -> None:
+    if top_k < 1 or num_child < 1:
+        raise ValueError(f"{sort} needs top_k >= 1 and num_child >= 1; got top_k {top_k}, num_child {num_child}")
+
+
 def heapsort(num_passages: int, top_k: int = 10, num_child: int = 1) -> Sort:
     """Find the best ``top_k`` passages with a heap; the others follow in first-stage order.
 
@@ -119,8 +166,7 @@ def heapsort(num_passages: int, top_k: int = 10, num_child: int = 1) -> Sort:
         Qin et al. 2023, arXiv 2306.17563 (pairs); Zhuang et al. 2024, arXiv 2310.09497 (setwise), whose ties leave
         the parent in place.
     """
-    if top_k < 1 or num_child < 1:
-        raise ValueError(f"heapsort needs top_k >= 1 and num_child >= 1; got top_k {top_k}, num_child {num_child}")
+    _check_top_k("heapsort", top_k, num_child)
     heap = list(range(num_passages))
     arity = max(2, num_child)
     for parent in reversed(range((num_passages + arity - 2) // arity)):
@@ -152,10 +198,26 @@ def _sift_down(heap: list[int], parent: int, num_child: int) -> Generator[list[Q
 
 
 SORTS: dict[str, Callable[..., Sort]] = {
+    "pointwise": pointwise,
     "allpair": allpair,
     "sliding_window": sliding_window,
     "heapsort": heapsort,
+    "bubblesort": bubblesort,
 }
+"""How passages are sorted; the first argument of each is the number of passages."""
+
+
+def question_size(sort: str, window_size: int | None = None, num_child: int | None = None) -> int:
+    """The most passages that a sort asks about at once.
+
+    >>> question_size("allpair"), question_size("sliding_window", 20), question_size("heapsort", num_child=3)
+    (2, 20, 4)
+    """
+    if sort == "pointwise":
+        return 1
+    if sort == "sliding_window":
+        return window_size or 20
+    return 2 if sort == "allpair" else 1 + (num_child or 1)
 
 
 def run_in_lockstep(

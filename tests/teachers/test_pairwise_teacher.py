@@ -13,7 +13,7 @@ from tevatron_distill.engines import AnswerCache, HFEngine
 from tevatron_distill.prompts import PAIR_PROMPTS
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.sorting import allpair, heapsort, sliding_window
-from tevatron_distill.teachers import PairwiseTeacher
+from tevatron_distill.teachers import AskingTeacher, PairwiseOracle
 
 PROMPT = PAIR_PROMPTS["instructdistill"]
 
@@ -68,7 +68,7 @@ def test_votes_ties_and_preferences_are_added_up_as_published(cache):
         (1, 2): (0.5, 0.5),  # a tie, then a vote for 2
         (2, 1): (4.0, 0.0),
     }
-    teacher = PairwiseTeacher(ScriptedEngine(logits), PROMPT, allpair, "allpair", cache)
+    teacher = AskingTeacher(PairwiseOracle(PROMPT), ScriptedEngine(logits), allpair, "allpair", cache)
     [(index, group)] = teacher.teach([candidates_of(3)])
     assert index == 0
     assert group.scores == (2 + 1, 0 + 0.5, 1 + 1.5)
@@ -92,7 +92,7 @@ def test_votes_ties_and_preferences_are_added_up_as_published(cache):
 
 def test_a_large_logit_makes_no_overflow(cache):
     engine = ScriptedEngine({(0, 1): (9e4, -9e4), (1, 0): (-9e4, 9e4)})
-    [(_, group)] = PairwiseTeacher(engine, PROMPT, allpair, "allpair", cache).teach([candidates_of(2)])
+    [(_, group)] = AskingTeacher(PairwiseOracle(PROMPT), engine, allpair, "allpair", cache).teach([candidates_of(2)])
     assert group.preferences == ((0, 1, 1.0),)
 
 
@@ -100,7 +100,9 @@ def test_only_pairs_that_were_asked_have_preferences_and_only_all_pairs_has_scor
     logits = {(i, j): (float(i > j), float(j > i)) for i, j in permutations(range(5), 2)}
     engine = ScriptedEngine(logits)
     sort = partial(sliding_window, num_passes=2, window_size=2, step_size=1)
-    [(_, group)] = PairwiseTeacher(engine, PROMPT, sort, "sliding_window", cache).teach([candidates_of(5)])
+    [(_, group)] = AskingTeacher(PairwiseOracle(PROMPT), engine, sort, "sliding_window", cache).teach(
+        [candidates_of(5)]
+    )
     assert group.scores is None
     assert (group.permutation[:2], group.num_ranked) == ((4, 3), 2)
     pairs = {(i, j) for i, j, _ in group.preferences}
@@ -111,13 +113,13 @@ def test_only_pairs_that_were_asked_have_preferences_and_only_all_pairs_has_scor
 
 def test_a_single_candidate_needs_no_question(cache):
     engine = ScriptedEngine({})
-    [(_, group)] = PairwiseTeacher(engine, PROMPT, allpair, "allpair", cache).teach([candidates_of(1)])
+    [(_, group)] = AskingTeacher(PairwiseOracle(PROMPT), engine, allpair, "allpair", cache).teach([candidates_of(1)])
     assert (group.permutation, group.preferences, engine.asked) == ((0,), (), [])
 
 
 def test_a_sort_that_asks_about_more_than_two_passages_is_refused(cache):
     sort = partial(heapsort, num_child=3)
-    teacher = PairwiseTeacher(ScriptedEngine({}), PROMPT, sort, "heapsort", cache)
+    teacher = AskingTeacher(PairwiseOracle(PROMPT), ScriptedEngine({}), sort, "heapsort", cache)
     with pytest.raises(InputError, match="--num_child 1"):
         list(teacher.teach([candidates_of(4)]))
 
@@ -125,9 +127,9 @@ def test_a_sort_that_asks_about_more_than_two_passages_is_refused(cache):
 def test_another_sort_asks_only_what_is_not_known(cache):
     logits = {(i, j): (float(i > j), float(j > i)) for i, j in permutations(range(8), 2)}
     engine = ScriptedEngine(logits)
-    list(PairwiseTeacher(engine, PROMPT, heapsort, "heapsort", cache).teach([candidates_of(8)]))
+    list(AskingTeacher(PairwiseOracle(PROMPT), engine, heapsort, "heapsort", cache).teach([candidates_of(8)]))
     assert len(engine.asked) < 8 * 7
-    list(PairwiseTeacher(engine, PROMPT, allpair, "allpair", cache).teach([candidates_of(8)]))
+    list(AskingTeacher(PairwiseOracle(PROMPT), engine, allpair, "allpair", cache).teach([candidates_of(8)]))
     assert sorted(engine.asked) == sorted(logits)
 
 
@@ -172,7 +174,9 @@ def prp_all_pairs(folder, candidates):
 def test_all_pairs_is_instructdistills_teacher(build, make_folder, cache):
     folder = make_folder(*build)
     block = [candidates_of(6, "q1"), candidates_of(4, "q2")]
-    teacher = PairwiseTeacher(HFEngine(str(folder), max_batch_tokens=2000), PROMPT, allpair, "allpair", cache)
+    teacher = AskingTeacher(
+        PairwiseOracle(PROMPT), HFEngine(str(folder), max_batch_tokens=2000), allpair, "allpair", cache
+    )
     groups = dict(teacher.teach(block))
     for index, candidates in enumerate(block):
         permutation, sums = prp_all_pairs(folder, candidates)
@@ -193,7 +197,7 @@ def test_a_block_of_queries_is_taught_as_each_query_alone(name, sort, t5_folder,
 
     def teach(queries, cache_name):
         with AnswerCache(tmp_path / cache_name) as cache:
-            teacher = PairwiseTeacher(HFEngine(str(t5_folder)), PROMPT, sort, name, cache)
+            teacher = AskingTeacher(PairwiseOracle(PROMPT), HFEngine(str(t5_folder)), sort, name, cache)
             return [group for _, group in sorted(teacher.teach(queries), key=lambda pair: pair[0])]
 
     together = teach(block, "together.sqlite")

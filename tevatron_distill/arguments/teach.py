@@ -5,13 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice
-from tevatron_distill.engines import ENGINES
-from tevatron_distill.engines.hf import CHAT_TEMPLATES
+from tevatron_distill.engines import CHAT_TEMPLATES, ENGINES
 from tevatron_distill.loading import DTYPES
-from tevatron_distill.prompts import PAIR_PROMPTS
+from tevatron_distill.permutation import FUSIONS
+from tevatron_distill.prompts import DEFAULT_INSTRUCTION, TEACHER_PROMPTS, AnswerKind, PointPrompt
 from tevatron_distill.schema import InputError
-from tevatron_distill.sorting import SORTS
-from tevatron_distill.teachers import TEACHERS
+from tevatron_distill.sorting import SORTS, question_size
+from tevatron_distill.teachers import TEACHERS, TeacherRow
+
+ANSWERS: dict[str, AnswerKind | None] = {"auto": None, "generate": "text", "logits": "choice"}
+
+
+def _rows(what: str) -> str:
+    """What the flag's default is for each teacher."""
+    named = {name: list(getattr(row, what)) for name, row in TEACHERS.items()}
+    return ", ".join(f"{name} {values[0]}" for name, values in named.items() if values)
+
+
+def _defaults(flag: str) -> str:
+    values = {
+        str(defaults[flag]): f"{teacher} {sort}"
+        for teacher, row in reversed(TEACHERS.items())
+        for sort, defaults in row.sorts.items()
+        if flag in defaults
+    }
+    return "; default " + ", ".join(f"{value} ({where})" for value, where in reversed(values.items()))
 
 
 @dataclass
@@ -23,40 +41,104 @@ class TeachArguments:
         default="pairwise",
         metadata={
             "choices": list(TEACHERS),
-            "help": "`pairwise` asks an engine which of two passages is better, `qrels` takes judgements",
+            "help": "; ".join(f"`{name}` {row.help}" for name, row in TEACHERS.items()),
         },
     )
-    depth: int = field(default=20, metadata={"help": "candidates of each query that are ordered"})
+    depth: int = field(default=20, metadata={"help": "candidates of each query that a group holds"})
+    sort_depth: int | None = field(
+        default=None,
+        metadata={
+            "help": "only so many of the first candidates are sorted; those behind keep their places and are tied "
+            "(default: all)"
+        },
+    )
     run_path: str | None = field(default=None, metadata={"help": "the teacher's own TREC run, to be evaluated"})
     permutation_path: str | None = field(
         default=None, metadata={"help": 'InstructDistill\'s JSON list of "3 > 1 > 2" strings, one a group'}
     )
     qrels_path: str | None = field(default=None, metadata={"help": "judgements of the teacher `qrels`"})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that is complete"})
-
-    sort: str = field(
-        default="allpair",
+    merge_paths: list[str] | None = field(
+        default=None, metadata={"help": "groups.jsonl files and runs that the teacher `merged` merges"}
+    )
+    merge: str = field(
+        default="rrf",
         metadata={
-            "choices": list(SORTS),
-            "help": "which pairs are asked: all, those of a bubblesort from the back (PRP-sliding-K), or of a heapsort",
+            "choices": list(FUSIONS),
+            "help": "how several orders become one: reciprocal rank fusion or Borda's count",
         },
     )
-    num_passes: int = field(default=10, metadata={"help": "passes of sliding_window, the K of PRP-sliding-K"})
-    window_size: int = field(default=2, metadata={"help": "passages in a window of sliding_window"})
-    step_size: int = field(default=1, metadata={"help": "how far the window of sliding_window moves"})
-    top_k: int = field(default=10, metadata={"help": "places that heapsort finds; those behind are tied"})
-    num_child: int = field(default=1, metadata={"help": "children in a question of heapsort; 1 asks about pairs"})
+    num_shuffles: int = field(
+        default=0,
+        metadata={
+            "help": "permutation self-consistency: the candidates are sorted from so many shuffled orders, which "
+            "--merge makes one; 0 sorts them once, from the first stage's order"
+        },
+    )
+    seed: int = field(default=42, metadata={"help": "of the shuffled orders"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that is complete"})
+
+    sort: str | None = field(
+        default=None,
+        metadata={"choices": list(SORTS), "help": f"how candidates are sorted (default: {_rows('sorts')})"},
+    )
+    num_passes: int | None = field(
+        default=None,
+        metadata={"help": f"passes of sliding_window, the K of PRP-sliding-K{_defaults('num_passes')}"},
+    )
+    window_size: int | None = field(
+        default=None, metadata={"help": f"passages in a window of sliding_window{_defaults('window_size')}"}
+    )
+    step_size: int | None = field(
+        default=None, metadata={"help": f"how far the window of sliding_window moves{_defaults('step_size')}"}
+    )
+    top_k: int = field(default=10, metadata={"help": "places that heapsort and bubblesort find; those behind are tied"})
+    num_child: int | None = field(
+        default=None,
+        metadata={"help": f"passages beside the best so far in a question of heapsort{_defaults('num_child')}"},
+    )
 
     engine: str = field(
         default="hf",
         metadata={
             "choices": list(ENGINES),
             "help": "`hf` is a language model in transformers, `similarity` a stand-in for one: a sentence encoder's "
-            "similarity mixed with the first stage's score",
+            "similarity mixed with the first stage's score; `recorded` gives the answers of a log",
         },
     )
-    model_name_or_path: str | None = field(default=None, metadata={"help": "the engine's model: hub name or folder"})
-    prompt: str = field(default="instructdistill", metadata={"choices": list(PAIR_PROMPTS), "help": "the wording"})
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "the engine's model, or the teacher `student`: hub name or folder"}
+    )
+    recorded_path: str | None = field(
+        default=None, metadata={"help": "log of prompts and answers that the engine `recorded` reads"}
+    )
+    record_path: str | None = field(
+        default=None, metadata={"help": "log of every prompt and answer, which the engine `recorded` reads back"}
+    )
+    prompt: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(dict.fromkeys(name for prompts in TEACHER_PROMPTS.values() for name in prompts)),
+            "help": f"the wording (default: {_rows('prompts')})",
+        },
+    )
+    instruction: str | None = field(
+        default=None,
+        metadata={
+            "help": f"what passages are wanted for, in the prompt qwen3_reranker (default: {DEFAULT_INSTRUCTION})"
+        },
+    )
+    answer: str = field(
+        default="auto",
+        metadata={
+            "choices": list(ANSWERS),
+            "help": "setwise and listwise: the answer is generated, or the logits of the labels at its first place are "
+            "compared; `auto` compares for setwise and generates for listwise",
+        },
+    )
+    max_unparsed: float = field(
+        default=0.1,
+        metadata={"help": "share of generated answers that may need repair; above it the run fails"},
+    )
     chat_template: str = field(
         default="auto",
         metadata={
@@ -67,7 +149,18 @@ class TeachArguments:
     dtype: str = field(
         default="auto", metadata={"choices": list(DTYPES), "help": "precision; `auto` is the checkpoint's"}
     )
-    max_length: int = field(default=1024, metadata={"help": "tokens of a prompt; passages are shortened to fit"})
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "tokens of a prompt and its answer; passages are shortened to fit (default: 1024, listwise 4096)"
+        },
+    )
+    thinking_tokens: int = field(
+        default=0,
+        metadata={
+            "help": "tokens that a reasoning model may think before it writes its answer; 0 tells it not to think"
+        },
+    )
     max_batch_tokens: int = field(default=16384, metadata={"help": "tokens of a batch, padding included"})
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model"})
     similarity_weight: float = field(
@@ -85,34 +178,100 @@ class TeachArguments:
 
     def __post_init__(self) -> None:
         check_choice("teacher", self.teacher, list(TEACHERS))
-        check_choice("sort", self.sort, list(SORTS))
         check_choice("engine", self.engine, list(ENGINES))
-        check_choice("prompt", self.prompt, list(PAIR_PROMPTS))
+        check_choice("merge", self.merge, FUSIONS)
+        check_choice("answer", self.answer, list(ANSWERS))
         check_choice("chat_template", self.chat_template, CHAT_TEMPLATES)
         check_choice("dtype", self.dtype, list(DTYPES))
-        for flag in ("depth", "queries_per_round", "max_length", "max_batch_tokens", "num_passes", "top_k"):
-            if getattr(self, flag) < 1:
-                raise InputError(f"--{flag} must be at least 1; got {getattr(self, flag)}")
-        if self.teacher == "qrels":
-            if self.qrels_path is None:
-                raise InputError("--teacher qrels needs --qrels_path")
-            return
-        self._check_pairwise()
+        row = TEACHERS[self.teacher]
+        self._fill_in(row)
+        self._check_numbers()
+        self._check_inputs(row)
+        if row.sorts:
+            self._check_asking(row)
+        elif self.num_shuffles:
+            raise InputError(f"--num_shuffles is for teachers that sort; --teacher {self.teacher} does not")
 
-    def _check_pairwise(self) -> None:
-        if self.qrels_path is not None:
-            raise InputError("--qrels_path is for --teacher qrels; --teacher pairwise asks an engine")
-        if self.model_name_or_path is None:
-            raise InputError(f"--engine {self.engine} needs --model_name_or_path")
-        if self.sort == "sliding_window" and (self.window_size, self.step_size) != (2, 1):
+    def _fill_in(self, row: TeacherRow) -> None:
+        """Put the teacher's defaults in the place of flags that are not given."""
+        self.max_length = row.max_length if self.max_length is None else self.max_length
+        if self.sort is not None:
+            check_choice("sort", self.sort, list(SORTS))
+        if not row.sorts:
+            return
+        self.sort = self.sort or next(iter(row.sorts))
+        self.prompt = self.prompt or next(iter(row.prompts))
+        for flag, value in row.sorts.get(self.sort, {}).items():
+            if getattr(self, flag) is None:
+                setattr(self, flag, value)
+
+    def _check_numbers(self) -> None:
+        flags = ("depth", "sort_depth", "queries_per_round", "max_length", "max_batch_tokens", "num_passes", "top_k")
+        for flag in (*flags, "num_child"):
+            value = getattr(self, flag)
+            if value is not None and value < 1:
+                raise InputError(f"--{flag} must be at least 1; got {value}")
+        if self.num_shuffles < 0 or self.thinking_tokens < 0 or not 0.0 <= self.max_unparsed <= 1.0:
             raise InputError(
-                "--teacher pairwise compares two passages: --window_size must be 2 and --step_size 1; "
-                f"got {self.window_size} and {self.step_size}"
+                "--num_shuffles and --thinking_tokens must be 0 or more and --max_unparsed lie in 0..1; "
+                f"got {self.num_shuffles}, {self.thinking_tokens} and {self.max_unparsed}"
             )
-        if self.sort == "heapsort" and self.num_child != 1:
-            raise InputError(f"--teacher pairwise compares two passages: --num_child must be 1; got {self.num_child}")
         if not 0.0 <= self.similarity_weight <= 1.0 or not self.similarity_temperature > 0.0:
             raise InputError(
                 "--similarity_weight must lie in 0..1 and --similarity_temperature above 0; "
                 f"got {self.similarity_weight} and {self.similarity_temperature}"
             )
+
+    def _check_inputs(self, row: TeacherRow) -> None:
+        for flag in row.needs:
+            if getattr(self, flag) is None:
+                raise InputError(f"--teacher {self.teacher} needs --{flag}")
+        for teacher, flag in (("qrels", "qrels_path"), ("merged", "merge_paths")):
+            if self.teacher != teacher and getattr(self, flag) is not None:
+                raise InputError(f"--{flag} is for --teacher {teacher}; got --teacher {self.teacher}")
+        if not row.sorts:
+            return
+        needed = "recorded_path" if self.engine == "recorded" else "model_name_or_path"
+        if getattr(self, needed) is None:
+            raise InputError(f"--engine {self.engine} needs --{needed}")
+
+    def _check_asking(self, row: TeacherRow) -> None:
+        """Refuse a sort, prompt or answer that does not go with the teacher."""
+        for flag, choices in (("sort", row.sorts), ("prompt", row.prompts)):
+            if getattr(self, flag) not in choices:
+                raise InputError(
+                    f"--{flag} of --teacher {self.teacher} must be one of {', '.join(choices)}; "
+                    f"got {getattr(self, flag)!r}"
+                )
+        if ANSWERS[self.answer] is not None and not row.answers:
+            raise InputError(
+                f"--answer is for --teacher setwise and listwise; the prompts of --teacher {self.teacher} decide it"
+            )
+        prompt = row.prompts[self.prompt or ""]
+        if self.instruction is not None and not (isinstance(prompt, PointPrompt) and prompt.instruction):
+            raise InputError(f"--instruction is for --prompt qwen3_reranker; --prompt {self.prompt} has no room for it")
+        if self.num_shuffles and self.sort == "pointwise":
+            raise InputError("--num_shuffles changes nothing where each passage is judged by itself; leave it out")
+        self._check_question(row)
+
+    def _check_question(self, row: TeacherRow) -> None:
+        if self.sort == "sliding_window":
+            window, step = self.window_size or 0, self.step_size or 0
+            if self.teacher == "pairwise" and (window, step) != (2, 1):
+                raise InputError(
+                    "--teacher pairwise compares two passages: --window_size must be 2 and --step_size 1; "
+                    f"got {window} and {step}"
+                )
+            if window < 2 or not 1 <= step < window:
+                raise InputError(
+                    "--window_size must be at least 2 and --step_size lie in 1..window_size - 1; "
+                    f"got {window} and {step}"
+                )
+        if self.teacher == "pairwise" and self.sort == "heapsort" and self.num_child != 1:
+            raise InputError(f"--teacher pairwise compares two passages: --num_child must be 1; got {self.num_child}")
+        row.prompts[self.prompt or ""].labels(min(self.question_size, self.sort_depth or self.depth, self.depth))
+
+    @property
+    def question_size(self) -> int:
+        """The most passages that the sort asks about at once."""
+        return question_size(self.sort or "", self.window_size, self.num_child)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,20 +17,21 @@ from tqdm import tqdm
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.data import DatasetArguments
-from tevatron_distill.arguments.teach import TeachArguments
+from tevatron_distill.arguments.teach import ANSWERS, TeachArguments
 from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.engines import ENGINES, AnswerCache
 from tevatron_distill.formats.groups import group_to_line, parse_group
 from tevatron_distill.formats.instructdistill import format_permutations
 from tevatron_distill.formats.output import ResumableOutput, refuse_existing, write_whole
-from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.runs import write_run
-from tevatron_distill.prompts import PAIR_PROMPTS
+from tevatron_distill.prompts import PointPrompt, TeacherPrompt
 from tevatron_distill.schema import Candidates, Group, InputError, Permutation
 from tevatron_distill.sorting import SORTS
-from tevatron_distill.teachers import PairwiseTeacher, QrelsTeacher, Teacher
+from tevatron_distill.teachers import TEACHERS, AskingTeacher, SelfConsistency, Teacher
 
 logger = logging.getLogger(__name__)
+
+MIN_ANSWERS = 50  # before the share of malformed ones says something
 
 
 class Verdict(NamedTuple):
@@ -38,13 +40,16 @@ class Verdict(NamedTuple):
     query_id: str
     docids: list[str]
     permutation: Permutation
+    num_answers: int
+    num_malformed: int
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask the teacher about every query and append its groups as they finish."""
     data_args, args = parse_arguments(argv, DatasetArguments, TeachArguments, prog="teach")
     check_side_files(args)
-    inputs = [path for path in (data_args.dataset_path, args.qrels_path) if path is not None]
+    paths = (data_args.dataset_path, args.qrels_path, *(args.merge_paths or ()))
+    inputs = [path for path in paths if path is not None]
     output = ResumableOutput(args.output_path, as_mapping(data_args, args), inputs, args.overwrite_output_dir)
     candidates = read_candidates(data_args, args.depth)
     with ExitStack() as stack:
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         teacher.prepare(candidates)
         stack.enter_context(output)
         began = time.monotonic()
-        verdicts = teach_all(teacher, candidates, output, args.queries_per_round)
+        verdicts = teach_all(teacher, candidates, output, args.queries_per_round, args.max_unparsed)
         num_taught = len(verdicts) - output.num_done_lines
         report = {
             "queries": len(verdicts),
@@ -79,15 +84,35 @@ def check_side_files(args: TeachArguments) -> None:
 
 def build_teacher(args: TeachArguments, stack: ExitStack) -> Teacher:
     """The teacher that the flags describe; what it must close is left to ``stack``."""
-    if args.teacher == "qrels":
-        return QrelsTeacher(read_qrels(args.qrels_path or ""))
-    make_engine = ENGINES[args.engine]
-    engine = make_engine(**keywords_of(make_engine, args))
-    make_sort = SORTS[args.sort]
-    sort = partial(make_sort, **keywords_of(make_sort, args))
+    row = TEACHERS[args.teacher]
+    if not row.sorts:
+        made: Teacher = row.make(**keywords_of(row.make, args))
+        return made
+    make_engine, make_sort = ENGINES[args.engine], SORTS[args.sort or ""]
     cache_path = args.cache_path or Path(args.output_path).with_name("answer_cache.sqlite")
-    cache = stack.enter_context(AnswerCache(cache_path))
-    return PairwiseTeacher(engine, PAIR_PROMPTS[args.prompt], sort, args.sort, cache)
+    teacher = AskingTeacher(
+        row.make(chosen_prompt(args)),
+        make_engine(**keywords_of(make_engine, args)),
+        partial(make_sort, **keywords_of(make_sort, args)),
+        args.sort or "",
+        stack.enter_context(AnswerCache(cache_path, args.record_path)),
+        question_size=args.question_size,
+        sort_depth=args.sort_depth,
+    )
+    if not args.num_shuffles:
+        return teacher
+    return SelfConsistency(teacher, args.num_shuffles, args.merge, seed=args.seed, sort_depth=args.sort_depth)
+
+
+def chosen_prompt(args: TeachArguments) -> TeacherPrompt:
+    """The teacher's prompt, for the kind of answer and with the instruction that the flags ask for."""
+    row = TEACHERS[args.teacher]
+    prompt = row.prompts[args.prompt or ""]
+    if row.answers:
+        return replace(prompt, answer=ANSWERS[args.answer] or row.answers[0])
+    if isinstance(prompt, PointPrompt) and args.instruction is not None:
+        return replace(prompt, instruction=args.instruction)
+    return prompt
 
 
 def keywords_of(make: Callable[..., Any], args: TeachArguments) -> dict[str, Any]:
@@ -97,7 +122,11 @@ def keywords_of(make: Callable[..., Any], args: TeachArguments) -> dict[str, Any
 
 
 def teach_all(
-    teacher: Teacher, candidates: Sequence[Candidates], output: ResumableOutput, queries_per_round: int
+    teacher: Teacher,
+    candidates: Sequence[Candidates],
+    output: ResumableOutput,
+    queries_per_round: int,
+    max_unparsed: float = 1.0,
 ) -> list[Verdict]:
     """Append the groups of all queries, in the order of the input, block by block.
 
@@ -105,7 +134,8 @@ def teach_all(
     the answer cache, and only its missing lines are written.
 
     Raises:
-        InputError: if no query gets a group.
+        InputError: if no query gets a group, or more than a share ``max_unparsed`` of the generated answers had to be
+            repaired.
     """
     verdicts = [verdict_of(parse_group(str(output.path), json.loads(line))) for line in output.done_lines]
     done = {verdict.query_id for verdict in verdicts}
@@ -117,7 +147,9 @@ def teach_all(
                     if group is not None and group.query_id not in done:
                         output.append([group_to_line(group)])
                         verdicts.append(verdict_of(group))
+            refuse_malformed(verdicts, max_unparsed, MIN_ANSWERS)
             progress.update(len(block))
+    refuse_malformed(verdicts, max_unparsed)
     if not verdicts:
         raise InputError("no query has a candidate that is judged relevant; check that docids and query_ids agree")
     if len(verdicts) < len(candidates):
@@ -127,6 +159,23 @@ def teach_all(
             len(candidates),
         )
     return verdicts
+
+
+def refuse_malformed(verdicts: Sequence[Verdict], max_unparsed: float, min_answers: int = 1) -> None:
+    """Stop where the answers are not worth being taught; what was written before stays.
+
+    Raises:
+        InputError: if the share of generated answers that had to be repaired is above ``max_unparsed``, of at least
+            ``min_answers``.
+    """
+    answers = sum(verdict.num_answers for verdict in verdicts)
+    malformed = sum(verdict.num_malformed for verdict in verdicts)
+    if answers >= min_answers and malformed > max_unparsed * answers:
+        raise InputError(
+            f"{malformed} of {answers} answers ({malformed / answers:.0%}) had to be repaired; --max_unparsed is "
+            f"{max_unparsed:g}; see the answers with --record_path, take another model, prompt or --answer logits, or "
+            "raise --max_unparsed to go on with these"
+        )
 
 
 def in_order(teacher: Teacher, block: Sequence[Candidates]) -> Iterator[Group | None]:
@@ -141,9 +190,10 @@ def in_order(teacher: Teacher, block: Sequence[Candidates]) -> Iterator[Group | 
 
 
 def verdict_of(group: Group) -> Verdict:
-    """The docids best first, and the permutation."""
+    """The docids best first, the permutation, and how many answers it took."""
     docids = [group.passages[position].docid for position in group.permutation]
-    return Verdict(group.query_id, docids, group.permutation)
+    answers, malformed = (int(str((group.teacher or {}).get(count, 0))) for count in ("answers", "malformed"))
+    return Verdict(group.query_id, docids, group.permutation, answers, malformed)
 
 
 def write_side_files(args: TeachArguments, verdicts: Sequence[Verdict]) -> None:

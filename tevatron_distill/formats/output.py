@@ -32,7 +32,7 @@ PACKAGES = (
     "transformers",
 )
 # Flags that say what to do with old output, not what the new output is.
-NOT_COMPARED = frozenset({"overwrite_output_dir", "resume_from_checkpoint"})
+NOT_COMPARED = frozenset({"overwrite_output_dir", "resume_from_checkpoint", "max_unparsed"})
 
 
 class ResumableOutput:

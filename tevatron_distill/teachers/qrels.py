@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.schema import Candidates, Group, Qrels
 
 
@@ -33,3 +34,12 @@ class QrelsTeacher:
     def report(self) -> Mapping[str, float]:
         """How many queries were ``skipped`` because no candidate is relevant."""
         return {"skipped": self._num_skipped}
+
+
+def load_qrels_teacher(qrels_path: str) -> QrelsTeacher:
+    """The teacher of a file of judgements.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    return QrelsTeacher(read_qrels(qrels_path))
