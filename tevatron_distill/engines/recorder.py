@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from tevatron_distill.engines.request import Answer, Engine, Request
-from tevatron_distill.formats.jsonl import id_field, list_field, read_json_lines, text_field, write_json_line
+from tevatron_distill.formats.jsonl import Row, id_field, list_field, read_json_lines, text_field, write_json_line
 from tevatron_distill.schema import InputError
 
-Question = tuple[str, str, str, tuple[str, ...]]
-"""Model, prompt, query_id and the docids shown."""
+IDENTIFYING = ("query_id", "docids", "kind", "model", "prompt_name", "prompt")
+
+BEGINNING = b'{"query_id": '
+BLOCK_BYTES = 1 << 16
 
 
 class Recorder:
@@ -28,25 +32,26 @@ class Recorder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        path = Path(path)
+        self._written: set[bytes] = set()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._path, "ab+")  # noqa: SIM115  open as long as the recorder is
-            self._cut_torn_line()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                _cut_torn_line(path)
+                self._written = {_digest(_checked(place, row)) for place, row in read_json_lines(path)}
+            self._file = open(path, "ab")  # noqa: SIM115  open as long as the recorder is
         except OSError as error:
-            raise InputError(
-                f"--record_path {path}: the log must be writable; got {error.strerror or error}"
-            ) from error
-        self._written = {_question_of_row(place, row) for place, row in read_json_lines(self._path)}
+            raise InputError(f"{path}: the log must be writable; got {error.strerror or error}") from error
 
     def write(self, engine: Engine, answered: Iterable[tuple[Request, Answer]]) -> None:
         """Append what is not in the file yet, and see it on the disk before returning."""
         lines = []
         for request, answer in answered:
-            question = _question(engine, request)
-            if question not in self._written:
-                self._written.add(question)
-                lines.append(write_json_line(_row(engine, request, answer)) + "\n")
+            row = _row(engine, request, answer)
+            digest = _digest(row)
+            if digest not in self._written:
+                self._written.add(digest)
+                lines.append(write_json_line(row) + "\n")
         if lines:
             self._file.write("".join(lines).encode())
             self._file.flush()
@@ -56,43 +61,46 @@ class Recorder:
         """Close the file."""
         self._file.close()
 
-    def _cut_torn_line(self) -> None:
-        size = self._file.seek(0, os.SEEK_END)
-        end = size
-        while end > 0:
-            start = max(0, end - (1 << 16))
-            self._file.seek(start)
-            newline = self._file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            self._file.truncate(end)
+
+def _cut_torn_line(path: Path) -> None:
+    with open(path, "rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        found = -1
+        while end > 0 and found < 0:
+            start = max(0, end - BLOCK_BYTES)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            end = start + found + 1 if found >= 0 else start
+        if end == size:
+            return
+        file.seek(end)
+        if not BEGINNING.startswith(torn := file.read(len(BEGINNING))):
+            raise InputError(f"{path}: this is no log of questions; its last line begins {torn!r}; name another file")
+        file.truncate(end)
 
 
-def _question(engine: Engine, request: Request) -> Question:
+def _row(engine: Engine, request: Request, answer: Answer) -> Row:
     candidates = request.candidates
-    docids = tuple(candidates.passages[position].docid for position in request.positions)
-    return engine.model_name, request.prompt.name, candidates.query_id, docids
-
-
-def _question_of_row(place: str, row: dict[str, object]) -> Question:
-    docids = tuple(str(docid) for docid in list_field(place, row, "docids"))
-    model, prompt = text_field(place, row, "model"), text_field(place, row, "prompt_name")
-    return model, prompt, id_field(place, row, "query_id"), docids
-
-
-def _row(engine: Engine, request: Request, answer: Answer) -> dict[str, object]:
-    model, prompt, query_id, docids = _question(engine, request)
     return {
-        "query_id": query_id,
-        "query": request.candidates.query,
-        "docids": docids,
+        "query_id": candidates.query_id,
+        "query": candidates.query,
+        "docids": [candidates.passages[position].docid for position in request.positions],
         "positions": request.positions,
         "kind": request.prompt.answer,
-        "model": model,
-        "prompt_name": prompt,
+        "model": engine.model_name,
+        "prompt_name": request.prompt.name,
         "prompt": engine.key_text(request),
         "response": answer,
     }
+
+
+def _checked(place: str, row: Row) -> Row:
+    id_field(place, row, "query_id")
+    list_field(place, row, "docids")
+    for key in ("kind", "model", "prompt_name", "prompt"):
+        text_field(place, row, key)
+    return row
+
+
+def _digest(row: Row) -> bytes:
+    return hashlib.sha256(json.dumps([row[key] for key in IDENTIFYING]).encode()).digest()
