@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,9 @@ from transformers import TrainingArguments
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import InputError
+
+OBJECTIVES = ("ranking", "generation", "combined")
+ANSWER_TERM = "lm"
 
 
 @dataclass
@@ -22,6 +26,24 @@ class DistillTrainingArguments(TrainingArguments):
 
     loss: str = field(
         default="softmax_ce", metadata={"choices": list(LOSSES), "help": "ranking loss (see the README's table)"}
+    )
+    objective: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(OBJECTIVES),
+            "help": "listwise: learn by the ranking loss on the identifiers' logits, by generation of the teacher's "
+            "answer, or by both (default: combined; students without an answer learn by ranking)",
+        },
+    )
+    weighted: bool = field(
+        default=False, metadata={"help": "rank_net: weigh each pair by 1 / (sum of its two teacher ranks)"}
+    )
+    ranking_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "how much the ranking loss counts (default: 1; in a combined objective RankLLM's 10 for rank_net "
+            "--weighted and 0.1 for list_net)"
+        },
     )
     teacher_temp: float = field(default=1.0, metadata={"help": "temperature of the teacher's scores in the kl loss"})
     student_temp: float = field(default=1.0, metadata={"help": "temperature of the student's scores in the kl loss"})
@@ -38,6 +60,15 @@ class DistillTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, list(LOSSES))
+        if self.objective is not None:
+            check_choice("objective", self.objective, OBJECTIVES)
+        if self.weighted and "weighted" not in LOSSES[self.loss].options:
+            raise InputError(f"--weighted weighs the pairs of --loss rank_net; got --loss {self.loss}")
+        if self.ranking_weight is not None and self.ranking_weight <= 0:
+            raise InputError(
+                f"--ranking_weight must be more than 0; got {self.ranking_weight}; without a ranking loss: "
+                "--objective generation"
+            )
         if self.fp16 and not torch.cuda.is_available():
             raise InputError("--fp16 needs a GPU; use --bf16 or plain float32 on this machine")
         if not torch.accelerator.is_available():
@@ -47,3 +78,33 @@ class DistillTrainingArguments(TrainingArguments):
     def loss_options(self) -> dict[str, float]:
         """Keyword options of the chosen loss, by name."""
         return {name: getattr(self, name) for name in LOSSES[self.loss].options}
+
+    def loss_weights(self, term_weights: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+        """What ``--objective`` makes of the ranking loss and of the student's further terms.
+
+        Args:
+            term_weights: the layout's.
+
+        Returns:
+            The weight of the ranking loss, and of each term that differs from the layout's.
+
+        Raises:
+            InputError: if an answer is to be learned by a student that gives none.
+
+        Source:
+            RankLLM's combined objective: generation + c * ranking with c = 10 for weighted RankNet, 0.1 for ListNet,
+            1 else.
+        """
+        answers = ANSWER_TERM in term_weights
+        objective = self.objective or ("combined" if answers else "ranking")
+        if objective != "ranking" and not answers:
+            raise InputError(
+                f"--objective {objective} needs a student that writes an answer: --student listwise; other students "
+                "learn by ranking"
+            )
+        if objective == "generation":
+            return 0.0, {}
+        if objective == "ranking":
+            return self.ranking_weight or 1.0, {ANSWER_TERM: 0.0} if answers else {}
+        published = {"rank_net": 10.0 if self.weighted else 1.0, "list_net": 0.1}
+        return self.ranking_weight or published.get(self.loss, 1.0), {}

@@ -133,14 +133,20 @@ def rerank(
             done = max(0, done - size)
             progress.update(len(block))
     seconds = time.perf_counter() - began
+    count = reranker.batcher.count
     report = {
         "queries": queries,
         "pairs": pairs,
         "seconds": round(seconds, 3),
         "pairs_per_second": round(pairs / seconds, 2),
         "seconds_per_query": round(seconds / max(1, queries), 4),
-        "real_token_share": round(reranker.batcher.count.real_share, 4),
+        "real_token_share": round(count.real_share, 4),
     }
+    if count.answers:
+        report |= {"answers": count.answers, "malformed_answers": count.malformed}
+        report |= {f"answers_{problem}": number for problem, number in sorted(count.problems.items())}
+        found = ", ".join(f"{problem} {number}" for problem, number in sorted(count.problems.items()))
+        print(f"{count.malformed} of {count.answers} generated answers were malformed and repaired: {found or 'none'}")
     print(
         f"{queries} queries, {pairs} pairs in {seconds:.1f} s: {report['pairs_per_second']:.1f} pairs/s, "
         f"{1000 * report['seconds_per_query']:.0f} ms a query, {report['real_token_share']:.0%} of tokens real"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from transformers import EarlyStoppingCallback, set_seed
@@ -20,11 +20,13 @@ from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.folder import FolderRecord
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.reading import Tally
+from tevatron_distill.layouts import Layout
+from tevatron_distill.layouts.list import ListLayout
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import Candidates, Group, InputError, Qrels
 from tevatron_distill.students import load_student
 from tevatron_distill.trainer import DistillRerankerTrainer, check_launch
-from tevatron_distill.training_arguments import DistillTrainingArguments
+from tevatron_distill.training_arguments import ANSWER_TERM, DistillTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     eval_dataset, eval_qrels = read_evaluation(data_args)
 
     set_seed(training_args.seed)
-    tokenizer, model, layout = load_student(**student_keywords(model_args, layout_args, training=True))
     labels = LOSSES[training_args.loss].labels[0] if data_args.labels == "auto" else data_args.labels
+    metrics = metric_names(groups, data_args.using_metrics) if labels == "metrics" else ()
+    keywords = student_keywords(model_args, layout_args, training=True)
+    keywords["settings"]["metrics"] = metrics or None
+    tokenizer, model, layout = load_student(**keywords)
+    loss_weight, term_weights = training_args.loss_weights(layout.term_weights)
+    set_answers(layout, loss_weight, term_weights)
     trainer = DistillRerankerTrainer(
         model=model,
         args=training_args,
@@ -65,10 +72,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             pair_sampling=data_args.pair_sampling,
         ),
         eval_dataset=eval_dataset,
-        data_collator=GroupCollator(layout, labels),
+        data_collator=GroupCollator(layout, labels, metrics, data_args.use_inbatch_negative),
         processing_class=tokenizer,
         loss=training_args.loss,
         loss_options=training_args.loss_options(),
+        loss_weight=loss_weight,
+        term_weights=term_weights,
         eval_qrels=eval_qrels,
         callbacks=early_stopping(training_args),
     )
@@ -79,6 +88,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer.save_model()
     if trainer.is_world_process_zero():
         record.finish({"log_history": trainer.state.log_history})
+
+
+def set_answers(layout: Layout, loss_weight: float, term_weights: Mapping[str, float]) -> None:
+    """Leave the answers out of a list student's rows where they are not learned.
+
+    Raises:
+        InputError: if its identifiers' logits are to be learned and are not there.
+    """
+    if not isinstance(layout, ListLayout):
+        return
+    if loss_weight and not layout.loss_kinds:
+        raise InputError(
+            "--objective ranking and combined learn from the logits of identifiers, which must be single tokens; here "
+            "some are several; use --objective generation, or a --prompt with letters"
+        )
+    layout.answers = term_weights.get(ANSWER_TERM, 1.0) > 0
+
+
+def metric_names(groups: Sequence[Group], using_metrics: str | None) -> tuple[str, ...]:
+    """The measures that are learned: those asked for, else all that the first group has."""
+    if using_metrics:
+        return tuple(name.strip() for name in using_metrics.split(",") if name.strip())
+    return tuple(groups[0].metrics or ()) if groups else ()
 
 
 def early_stopping(training_args: DistillTrainingArguments) -> list[EarlyStoppingCallback]:

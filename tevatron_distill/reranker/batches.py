@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -24,11 +25,17 @@ class TokenCount:
         rows: token rows.
         tokens: real tokens.
         padded: real tokens and padding.
+        answers: generated answers.
+        malformed: those that had to be repaired,
+        problems: and how many of them for what (see ``PROBLEMS``; one may have several).
     """
 
     rows: int = 0
     tokens: int = 0
     padded: int = 0
+    answers: int = 0
+    malformed: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
 
     @property
     def real_share(self) -> float:
@@ -73,13 +80,14 @@ class Batcher:
             The place of each row and its result, batch by batch.
         """
         multiple = layout.settings.pad_to_multiple_of
-        lengths = [len(row.input_ids) for row in rows]
+        lengths = [row.length for row in rows]
         self.count.rows += len(rows)
         self.count.tokens += sum(lengths)
 
         def padded(batch: list[int]) -> Sequence[T]:
             inputs = layout.pad([rows[place] for place in batch])
-            self.count.padded += inputs["input_ids"].numel()
+            read = ("input_ids", "decoder_input_ids")
+            self.count.padded += sum(inputs[name].numel() for name in read if name in inputs)
             return forward({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch)
 
         batches = token_budget_batches(lengths, self.max_batch_tokens, multiple=multiple)
