@@ -13,7 +13,7 @@ FLOORS = [
     {"schema"},
     {"permutation"},
     {"formats", "sorting", "prompts", "metrics", "losses", "pair_sampling", "loading"},
-    {"layouts"},
+    {"layouts", "candidate_metrics"},
     {"batching"},
     {"engines", "retrieval"},
     {"dataset", "collator", "students"},

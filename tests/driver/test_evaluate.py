@@ -77,3 +77,78 @@ def test_as_a_program_it_prints_its_error_and_ends_with_status_one(files):
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("error: none: the file must be readable")
     assert "Traceback" not in result.stderr
+
+
+def blender_row(name, *texts_and_scores):
+    candidates = [
+        {"model": model, "decoding_method": "greedy", "text": "x", "scores": {"bart": bart, "bleu": bleu}}
+        for model, bart, bleu in texts_and_scores
+    ]
+    return {"id": name, "instruction": "say", "input": "", "output": "gold", "candidates": candidates}
+
+
+@pytest.fixture
+def measured(files):
+    rows = [
+        blender_row("q1", ("m1", -3.0, 10.0), ("m2", -1.0, 30.0)),
+        blender_row("q2", ("m1", -2.0, 20.0), ("m2", -4.0, 20.0)),
+    ]
+    (files / "blender.json").write_text(json.dumps(rows))
+    (files / "blender.run").write_text("q1 m1/greedy 2\nq1 m2/greedy 1\nq2 m1/greedy 2\nq2 m2/greedy 1\n")
+    return files
+
+
+def test_candidates_with_metrics_are_measured_by_what_a_run_selects(measured, capsys):
+    main(["--metrics_path", "blender.json", "--run_path", "blender.run", "--using_metrics", "bart"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:5] == [
+        ["run", "bart"],
+        ["blender.run", f"{(-3.0 - 2.0) / 2:.4f}"],
+        ["oracle", f"{(-1.0 - 2.0) / 2:.4f}"],
+        ["random", f"{(-2.0 - 3.0) / 2:.4f}"],
+        ["best", "single", "(m1/greedy)", f"{(-3.0 - 2.0) / 2:.4f}"],
+    ]
+    assert lines[6:] == [["run", "Pearson", "Spearman", "footrule"], ["blender.run", "0.0000", "0.0000", "1.0000"]]
+
+
+def test_judgements_and_metrics_stand_side_by_side(measured, capsys):
+    (measured / "qrels").write_text("q1 0 m1/greedy 1\nq2 0 m1/greedy 1\n")
+    words = ["--metrics_path", "blender.json", "--qrels_path", "qrels", "--run_path", "blender.run", "--measures", "RR"]
+    main([*words, "--using_metrics", "bart,bleu", "--per_query", "--output_path", "report.json"])
+    out = capsys.readouterr().out
+    assert "1.0000" in out
+    report = json.loads((measured / "report.json").read_text())
+    assert report["blender.run"]["mean"] == {"RR": 1.0}
+    chosen = report["selection"]["blender.run"]["mean"]
+    assert chosen == pytest.approx({"bart": -2.5, "bleu": 15.0, "score": (-2.5 + 0.01 * 15.0) / 2})
+    assert report["agreement"]["blender.run"]["mean"]["footrule"] == 1.0
+
+
+def test_runs_are_compared_by_the_candidate_they_select(measured, capsys):
+    (measured / "other.run").write_text("q1 m2/greedy 2\nq2 m1/greedy 2\n")
+    main(["--metrics_path", "blender.json", "--run_path", "blender.run", "other.run", "--using_metrics", "bart"])
+    out = capsys.readouterr().out
+    assert "against blender.run" in out
+    assert ["other.run", "bart", "+1.0000"] in [line.split()[:3] for line in out.splitlines()]
+
+
+def test_groups_with_metrics_serve_as_well(measured, capsys):
+    from tevatron_distill.driver.convert import main as convert
+
+    convert(["--to", "groups", "--input", "blender.json", "--using_metrics", "bart", "--output", "groups.jsonl"])
+    main(["--metrics_path", "groups.jsonl", "--run_path", "blender.run", "--using_metrics", "bleu"])
+    assert ["oracle", "25.0000"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "one of --qrels_path"),
+        (["--qrels_path", "qrels", "--using_metrics", "bart"], "--using_metrics is for --metrics_path"),
+        (["--metrics_path", "blender.json"], "must say which metrics count; the candidates have bart, bleu"),
+        (["--metrics_path", "blender.json", "--using_metrics", "rouge1"], "got rouge1, there are bart, bleu"),
+    ],
+)
+def test_metrics_that_are_not_there_are_refused(measured, words, message):
+    with pytest.raises(InputError, match=message):
+        main(["--run_path", "blender.run", *words])

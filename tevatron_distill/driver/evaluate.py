@@ -1,4 +1,4 @@
-"""Measure runs against judgements: ``python -m tevatron_distill.driver.evaluate --help``.
+"""Measure runs against judgements, or measured candidates: ``python -m tevatron_distill.driver.evaluate --help``.
 
 A judged query that a run lacks counts as 0. Tied scores are ordered as trec_eval does it, by docid descending, not by
 the order of the lines.
@@ -7,17 +7,22 @@ the order of the lines.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.evaluate import EvaluateArguments
+from tevatron_distill.candidate_metrics import evaluate_selection
 from tevatron_distill.driver.common import as_mapping, run_main
+from tevatron_distill.formats import load_groups
+from tevatron_distill.formats.llm_blender import metric_names, score_by_metrics
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
+from tevatron_distill.formats.reading import ReadOptions
 from tevatron_distill.formats.runs import read_run
 from tevatron_distill.metrics import Evaluation, PairedTest, evaluate, paired_test
-from tevatron_distill.schema import InputError
+from tevatron_distill.schema import InputError, Qrels, Run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,18 +32,46 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--run_path must name each run once; got {' '.join(args.run_path)}")
     if args.output_path is not None:
         refuse_existing(args.output_path, args.overwrite_output_dir)
-    qrels = read_qrels(args.qrels_path)
-    evaluations = {path: evaluate(read_run(path), qrels, args.measures) for path in args.run_path}
+    runs = {path: read_run(path) for path in args.run_path}
+    report: dict[str, Any] = {}
+    if args.qrels_path is not None:
+        report |= measure_relevance(args, runs, read_qrels(args.qrels_path))
+    if args.metrics_path is not None:
+        report |= measure_selection(args, runs, separate=args.qrels_path is not None)
+    if args.output_path is not None:
+        write_whole(args.output_path, json.dumps(report, indent=2) + "\n", args.overwrite_output_dir)
+        inputs = [path for path in (args.qrels_path, args.metrics_path) if path is not None]
+        write_run_config(args.output_path, as_mapping(args), [*inputs, *args.run_path])
+
+
+def measure_relevance(args: EvaluateArguments, runs: Mapping[str, Run], qrels: Qrels) -> dict[str, Any]:
+    """Print the runs' measures against judgements, and return them."""
+    evaluations = {path: evaluate(run, qrels, args.measures) for path, run in runs.items()}
     tests = compare_with_first(evaluations)
     print("\n".join(format_table(evaluations)))
     if tests:
         print("\n" + "\n".join(format_tests(tests, args.run_path[0])))
     if args.per_query:
         print("\n" + "\n".join(format_per_query(evaluations)))
-    if args.output_path is not None:
-        report = as_report(evaluations, tests, args.per_query)
-        write_whole(args.output_path, json.dumps(report, indent=2) + "\n", args.overwrite_output_dir)
-        write_run_config(args.output_path, as_mapping(args), [args.qrels_path, *args.run_path])
+    return as_report(evaluations, tests, args.per_query)
+
+
+def measure_selection(args: EvaluateArguments, runs: Mapping[str, Run], *, separate: bool) -> dict[str, Any]:
+    """Print the quality of the runs' first candidates and the agreement with the metrics' order, and return them."""
+    path, options = args.metrics_path or "", ReadOptions(using_metrics=args.using_metrics)
+    groups = [score_by_metrics(path, group, args.using_metrics) for group in load_groups(path, options=options)]
+    names = metric_names(path, groups[0].metrics or {}, args.using_metrics)
+    selection = evaluate_selection(runs, groups, [*names, *(["score"] if len(names) > 1 else [])])
+    tests = compare_with_first(selection.chosen)
+    blocks = [format_table({**selection.chosen, **selection.baselines}), format_table(selection.agreement)]
+    if tests:
+        blocks.append(format_tests(tests, args.run_path[0]))
+    if args.per_query:
+        blocks += [format_per_query(selection.chosen), format_per_query(selection.agreement)]
+    print(("\n" if separate else "") + "\n\n".join("\n".join(block) for block in blocks))
+    report = {"selection": as_report({**selection.chosen, **selection.baselines}, tests, args.per_query)}
+    report["agreement"] = as_report(selection.agreement, {}, args.per_query)
+    return report
 
 
 def compare_with_first(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, PairedTest]]:
@@ -90,12 +123,16 @@ def as_report(
     """``{run: {"mean": …, "against_first"?: …, "per_query"?: …}}``."""
     report: dict[str, Any] = {}
     for run, result in evaluations.items():
-        report[run] = {"mean": result.mean}
+        report[run] = {"mean": _as_json(result.mean)}
         if run in tests:
             report[run]["against_first"] = {measure: test._asdict() for measure, test in tests[run].items()}
         if per_query:
-            report[run]["per_query"] = result.per_query
+            report[run]["per_query"] = {measure: _as_json(values) for measure, values in result.per_query.items()}
     return report
+
+
+def _as_json(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

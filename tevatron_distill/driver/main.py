@@ -15,7 +15,7 @@ VERBS = {
     "train": "train a student on groups",
     "rerank": "rank candidates with a student",
     "evaluate": "measure runs against judgements",
-    "convert": "turn a run into TREC's, Tevatron's or MS MARCO's columns",
+    "convert": "turn a run into other columns, or rows of any project into groups",
 }
 
 

@@ -62,9 +62,9 @@ def check_names(entries: Iterable[tuple[str, T]], what: str, path: str | Path | 
 
 
 def _check_new(place: str, query_id: str, places: dict[str, str]) -> bool:
-    first = places.setdefault(query_id, place)
-    if first != place:
-        raise InputError(f'{place}: query_id "{query_id}" must stand once; it stands at {first} already')
+    if query_id in places:
+        raise InputError(f'{place}: query_id "{query_id}" must stand once; it stands at {places[query_id]} already')
+    places[query_id] = place
     return True
 
 

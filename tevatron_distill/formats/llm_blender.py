@@ -77,13 +77,7 @@ def score_by_metrics(place: str, group: Group, using_metrics: str | None) -> Gro
         METRIC_WEIGHTS of LLM-Blender (Jiang et al. 2023, arXiv 2306.02561).
     """
     metrics = group.metrics or {}
-    names = names_of(using_metrics) or _default_metrics(place, metrics)
-    unknown = [name for name in names if name not in metrics]
-    if unknown:
-        raise InputError(
-            f"{place}: --using_metrics must name metrics that all candidates have; got {unknown[0]}, "
-            f"there are {', '.join(metrics) or 'none'}"
-        )
+    names = metric_names(place, metrics, using_metrics)
     scores = weighted_mean(metrics, names)
     return replace(
         group,
@@ -105,7 +99,21 @@ def weighted_mean(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) 
     return tuple(math.fsum(values) / len(names) for values in zip(*weighted, strict=True))
 
 
-def _default_metrics(place: str, metrics: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
+def metric_names(place: str, metrics: Mapping[str, Sequence[float]], using_metrics: str | None) -> tuple[str, ...]:
+    """The metrics that count: those asked for, or rouge1, rouge2 and rougeLsum, or the only one there is.
+
+    Raises:
+        InputError: if one of them is not there.
+    """
+    names = names_of(using_metrics)
+    unknown = [name for name in names if name not in metrics]
+    if unknown:
+        raise InputError(
+            f"{place}: --using_metrics must name metrics that all candidates have; got {unknown[0]}, "
+            f"there are {', '.join(metrics) or 'none'}"
+        )
+    if names:
+        return names
     if set(DEFAULT_METRICS) <= metrics.keys():
         return DEFAULT_METRICS
     if len(metrics) == 1:
