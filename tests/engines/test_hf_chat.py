@@ -186,6 +186,11 @@ def test_a_label_may_share_its_token_with_the_bracket_before_it(tmp_path, make_f
         engine._encoder.encode(ask(prompt, 3))
 
 
+def test_a_template_that_tells_the_date_tells_the_same_one_every_day(with_template):
+    template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert shown(HFEngine(with_template(template)), ask(LIST_PROMPTS["rank_zephyr"], 2)).text.startswith("26 Jul 2024")
+
+
 def test_thinking_is_off_unless_it_is_given_room(with_template):
     folder = with_template(QWEN)
     request = ask(LIST_PROMPTS["rank_zephyr"], 2)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from tevatron_distill.engines import Request, SimilarityEngine
-from tevatron_distill.prompts import PAIR_PROMPTS
+from tevatron_distill.engines import ENGINES, WHO_ANSWERS, Request, SimilarityEngine
+from tevatron_distill.prompts import LIST_PROMPTS, PAIR_PROMPTS, POINT_PROMPTS, SET_PROMPTS
 from tevatron_distill.schema import Candidates, InputError, Passage
 
 PROMPT = PAIR_PROMPTS["instructdistill"]
@@ -106,3 +106,52 @@ def test_a_decoder_without_pad_token_can_stand_in(make_folder):
 
     engine = SimilarityEngine(str(make_folder(build_causal, "llama", pad=None)))
     assert len(engine.answer([ask_about(0, 1)])[0]) == 2
+
+
+def ask_about_all(prompt, positions):
+    return Request(
+        prompt,
+        CANDIDATES,
+        positions,
+        tuple(prompt.passage_text(CANDIDATES.passages[position]) for position in positions),
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "positions"),
+    [
+        (POINT_PROMPTS["llm_rankers_yes_no"], (1,)),
+        (POINT_PROMPTS["bge_gemma"], (2,)),
+        (PAIR_PROMPTS["duot5"], (2, 1)),
+        (SET_PROMPTS["llm_rankers"], (2, 0, 1)),
+        (replace(LIST_PROMPTS["rank_zephyr"], answer="choice"), (0, 2, 1)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_every_label_gets_the_worth_of_its_passage_and_no_gets_zero(bert_folder, prompt, positions):
+    engine = SimilarityEngine(str(bert_folder), similarity_weight=0.0)
+    worth = z(CANDIDATES.scores)
+    engine.prepare([CANDIDATES], prompt, len(positions))
+    [answer] = engine.answer([ask_about_all(prompt, positions)])
+    expected = [worth[position] for position in positions]
+    expected += [0.0] * (len(prompt.labels(len(positions))) - len(positions))
+    assert answer == pytest.approx(expected)
+
+
+def test_a_yes_alone_and_a_yes_against_a_no_are_two_answers(bert_folder):
+    engine = SimilarityEngine(str(bert_folder))
+    one, two = (ask_about_all(POINT_PROMPTS[name], (1,)) for name in ("bge_gemma", "llm_rankers_yes_no"))
+    assert engine.key_text(one) != engine.key_text(two)
+
+
+@pytest.mark.parametrize("prompt", [LIST_PROMPTS["rank_zephyr"], POINT_PROMPTS["llm_rankers_qlm"]])
+def test_it_writes_no_texts(bert_folder, prompt):
+    engine = SimilarityEngine(str(bert_folder))
+    with pytest.raises(InputError, match=r"--engine similarity gives choice; .* --engine hf or recorded can give"):
+        engine.answer([ask_about_all(prompt, (1,))])
+
+
+def test_the_engines_that_are_named_for_a_kind_are_those_that_give_it():
+    fixed = {name: make.answers for name, make in ENGINES.items() if name != "recorded"}
+    for kind, names in WHO_ANSWERS.items():
+        assert set(names) == {name for name, answers in fixed.items() if kind in answers} | {"recorded"}

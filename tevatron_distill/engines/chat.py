@@ -13,6 +13,8 @@ from tevatron_distill.schema import InputError
 CHAT_TEMPLATES = ("auto", "always", "never")
 THINK, END_THINK = "<think>", "</think>"
 _PROBE = "probe"
+# A template that tells the date would change every prompt, and what the cache knows, at midnight. Llama 3's own day.
+_SAME_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 
 
 class Shown(NamedTuple):
@@ -52,6 +54,7 @@ class Chat:
         if chat_template == "always" and not tokenizer.chat_template:
             raise InputError(f"--chat_template always: {model_name} has no chat template; use auto or never")
         self.used = bool(tokenizer.chat_template) and chat_template != "never"
+        self._template = _SAME_DAY + tokenizer.get_chat_template() if self.used else ""
 
     def show(self, wording: Wording, *, thinks: bool) -> Shown:
         """The text before the answer.
@@ -80,7 +83,9 @@ class Chat:
 
     def _apply(self, messages: list[dict[str, str]], thinks: bool = False, **keywords: Any) -> str:
         keywords = {"add_generation_prompt": True, "enable_thinking": thinks, **keywords}
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **keywords))
+        return str(
+            self._tokenizer.apply_chat_template(messages, tokenize=False, chat_template=self._template, **keywords)
+        )
 
     def _probe(self, roles: tuple[str, ...]) -> bool:
         """Whether the template shows a system turn as such; without that it must show the turns in any case."""

@@ -18,6 +18,9 @@ from tevatron_distill.loading import read_config, read_tokenizer
 from tevatron_distill.prompts import Prompt
 from tevatron_distill.schema import Candidates
 
+MOST_MENTIONS = 4
+"""How often a prompt names its query at most, its target included."""
+
 
 class HFEngine:
     """An encoder-decoder or decoder-only language model.
@@ -97,8 +100,12 @@ class HFEngine:
         """
         check_kind("hf", self.answers, prompt)
         empty = ("",) * num_passages
-        for entry in candidates or [Candidates("", "", (), ())]:
-            self._encoder.check(Request(prompt, entry, (), empty))
+        nothing = Request(prompt, Candidates("", "", (), ()), (), empty)
+        self._encoder.check(nothing)
+        room = self._encoder.max_length - len(self._encoder.frame(nothing).input_ids) - self._encoder.room(nothing)
+        for entry in candidates:
+            if MOST_MENTIONS * len(entry.query.encode()) > room:  # a token has a byte or more
+                self._encoder.check(Request(prompt, entry, (), empty))
 
     def key_text(self, request: Request) -> str:
         """The prompt as the model reads it, the answer's beginning, and what is asked of it."""
