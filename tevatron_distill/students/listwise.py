@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 from tevatron_distill.engines.chat import Chat, Neutral, special_tokens
 from tevatron_distill.layouts.list import ListLayout, Window
@@ -58,7 +58,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     tokenizer, pad = load_tokenizer(source, options)
     config = load_config(source, options)
     parent = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if config.is_encoder_decoder or parent is None:
+    if config.is_encoder_decoder or parent is None or type(config) in MODEL_FOR_MASKED_LM_MAPPING:
         raise InputError(f"{source.base}: listwise needs a causal language model; got {config.model_type}")
     positions = getattr(config.get_text_config(), "max_position_embeddings", None) or settings.rerank_max_len
     settings = replace(
