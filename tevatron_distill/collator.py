@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transformers.data.data_collator import DataCollatorMixin
 
 from tevatron_distill.layouts import Layout
 from tevatron_distill.permutation import labels_from_ranks
-from tevatron_distill.schema import Group, InputError
+from tevatron_distill.schema import Group, InputError, Passage
 
 
 def group_labels(group: Group, labels: str) -> Sequence[float]:
@@ -82,6 +82,49 @@ def metric_labels(group: Group, metrics: Sequence[str]) -> list[list[float]]:
     return [list(values) for values in zip(*(group.metrics[name] for name in metrics), strict=True)]
 
 
+def with_in_batch_negatives(groups: Sequence[Group]) -> list[Group]:
+    """Each group with the passages of the others' behind its own, tied as its worst.
+
+    A passage that the group has itself, by docid or by text, is left out, and so are those of a group with the same
+    query. They are tied with passages that the teacher did not rank; their judgement is 0, and they get the lowest of
+    the group's scores and metrics.
+
+    Args:
+        groups: those of a batch.
+
+    Returns:
+        As many groups, whose permutations name their own passages first.
+    """
+    return [_extended(group, [one for one in groups if one.query != group.query]) for group in groups]
+
+
+def _extended(group: Group, others: Sequence[Group]) -> Group:
+    docids = {passage.docid for passage in group.passages}
+    texts = {(passage.title, passage.text) for passage in group.passages}
+    added: list[Passage] = []
+    for passage in (passage for other in others for passage in other.passages):
+        text = (passage.title, passage.text)
+        if passage.docid not in docids and text not in texts:
+            docids.add(passage.docid)
+            texts.add(text)
+            added.append(passage)
+
+    def longer(values: Sequence[float] | None, worst: float | None = None) -> tuple[float, ...] | None:
+        return None if values is None else (*values, *[min(values) if worst is None else worst] * len(added))
+
+    size = len(group.passages)
+    return replace(
+        group,
+        passages=(*group.passages, *added),
+        permutation=(*group.permutation, *range(size, size + len(added))),
+        scores=longer(group.scores),
+        judgements=longer(group.judgements, 0.0),
+        metrics=None
+        if group.metrics is None
+        else {name: (*values, *[min(values)] * len(added)) for name, values in group.metrics.items()},
+    )
+
+
 @dataclass
 class GroupCollator(DataCollatorMixin):
     """Ragged groups to ``{labels, mask, rows…, row_index}``.
@@ -91,6 +134,7 @@ class GroupCollator(DataCollatorMixin):
         labels: how targets are made, see :func:`group_labels`, or ``preferences`` (then ``labels`` is ``[Q, G, G]``
             and the batch has a ``pair_mask``), or ``metrics`` (then it is ``[Q, G, M]``).
         metrics: names of the ``M`` measures.
+        in_batch_negatives: each group has the other groups' passages, too, see :func:`with_in_batch_negatives`.
 
     Returns (when called on ``Q`` groups):
         ``labels`` float32 ``[Q, G]``, ``mask`` bool ``[Q, G]`` (True where a passage is real), ``row_index`` and the
@@ -100,9 +144,12 @@ class GroupCollator(DataCollatorMixin):
     layout: Layout
     labels: str = "reciprocal"
     metrics: tuple[str, ...] = ()
+    in_batch_negatives: bool = False
     return_tensors: str = "pt"
 
     def torch_call(self, features: Sequence[Group]) -> dict[str, Any]:
+        if self.in_batch_negatives:
+            features = with_in_batch_negatives(features)
         size = max(len(group.passages) for group in features)
         batch: dict[str, Any] = {}
         if self.labels == "preferences":

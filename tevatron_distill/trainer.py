@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class DistillRerankerTrainer(Trainer):
         InputError: if the student does not give what the loss takes.
     """
 
+    data_collator: Any
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -148,6 +150,15 @@ class DistillRerankerTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             scores, per_query = self.score(model, inputs)
         return None, (scores, per_query), inputs["mask"].sum(dim=1)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """HF's loader, without in-batch negatives: what is measured are the lists as they are."""
+        collator = self.data_collator
+        self.data_collator = replace(collator, in_batch_negatives=False)
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = collator
 
     def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         """HF's loop; remembers which groups the scores belong to."""

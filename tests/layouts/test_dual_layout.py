@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tevatron_distill.layouts import DualLayout, RerankerSettings
-from tevatron_distill.layouts.dual import max_sim
+from tevatron_distill.layouts.similarity import MaxSim
 from tevatron_distill.layouts.rows import Row
 from tevatron_distill.schema import Candidates, Passage
 
@@ -21,18 +21,18 @@ def test_the_score_is_the_mean_over_query_tokens_of_the_best_cosine():
     query, passage = units((1, 0), (0, 1)), units((1, 0), (1, 1))
     everything = torch.ones(1, 2, dtype=torch.bool)
     expected = (1.0 + 0.5**0.5) / 2  # (1, 0) meets itself, (0, 1) meets (1, 1) at 45 degrees
-    assert max_sim(query, everything, passage, everything).item() == pytest.approx(expected)
+    assert MaxSim()(query, everything, passage, everything).item() == pytest.approx(expected)
 
 
 def test_a_padded_passage_token_is_never_the_largest_even_where_all_cosines_are_negative():
     query, passage = units((1, 0)), units((-1, 0), (0, 1))
-    score = max_sim(query, torch.tensor([[True]]), passage, torch.tensor([[True, False]]))
+    score = MaxSim()(query, torch.tensor([[True]]), passage, torch.tensor([[True, False]]))
     assert score.item() == pytest.approx(-1.0)
 
 
 def test_a_padded_query_token_does_not_count():
     query, passage = units((1, 0), (-1, 0)), units((1, 0))
-    score = max_sim(query, torch.tensor([[True, False]]), passage, torch.tensor([[True]]))
+    score = MaxSim()(query, torch.tensor([[True, False]]), passage, torch.tensor([[True]]))
     assert score.item() == pytest.approx(1.0)
 
 
@@ -45,7 +45,7 @@ def test_padding_changes_nothing(query_length, passage_length, padding, seed):
     query_counted = torch.arange(query.shape[1])[None] < query_length
     passage_counted = torch.arange(passage.shape[1])[None] < passage_length
     plain = sum(max(float(q @ p) for p in passage[0, :passage_length]) for q in query[0, :query_length]) / query_length
-    assert max_sim(query, query_counted, passage, passage_counted).item() == pytest.approx(plain, abs=1e-5)
+    assert MaxSim()(query, query_counted, passage, passage_counted).item() == pytest.approx(plain, abs=1e-5)
 
 
 def word_rows(text: str | Passage) -> Row:
@@ -55,7 +55,7 @@ def word_rows(text: str | Passage) -> Row:
 
 def test_queries_and_passages_are_rows_of_their_own_and_scores_find_their_places():
     layout = DualLayout(
-        None, RerankerSettings(pad_token_id=0, temperature=0.5, pad_to_multiple_of=0), word_rows, word_rows
+        None, RerankerSettings(pad_token_id=0, pad_to_multiple_of=0), word_rows, word_rows, MaxSim(temperature=0.5)
     )
     groups = [
         Candidates("a", "1", (Passage("x", "1 2"), Passage("y", "2")), ()),
@@ -63,8 +63,8 @@ def test_queries_and_passages_are_rows_of_their_own_and_scores_find_their_places
     ]
     batch = layout.collate(groups)
     assert batch["query_input_ids"].shape == (2, 2)
-    assert batch["passage_input_ids"].shape == (3, 2)
-    assert batch["row_index"].tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert batch["passage_input_ids"].shape == (2, 2)  # two texts, three places
+    assert batch["row_index"].tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 1]]
     table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # token 1 and token 2 stand at right angles
     outputs = {
         "query_vectors": table[batch["query_input_ids"]],

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from tevatron_distill.losses import LOSSES, ranking_loss
+from tevatron_distill.losses.masked import real_pairs
 
-CASES = [(name, labels) for name, loss in LOSSES.items() for labels in loss.labels]
+NAMES = [name for name, loss in LOSSES.items() if loss.kind != "metrics"]
+CASES = [(name, labels) for name in NAMES for labels in LOSSES[name].labels]
 every_case = pytest.mark.parametrize(("name", "transform"), CASES, ids=["-".join(case) for case in CASES])
-every_loss = pytest.mark.parametrize("name", LOSSES)
+every_loss = pytest.mark.parametrize("name", NAMES)
 
-ORDER_ONLY = ("rank_net", "softmax_ce", "list_mle", "lambda_loss", "ndcg_loss2", "approx_ndcg")
+ORDER_ONLY = ("rank_net", "margin_rank", "pair_bce", "softmax_ce", "list_mle", "lambda_loss", "ndcg_loss2", "approx_ndcg")
 """Losses for which equal labels leave nothing to learn."""
 
 SIZES = (5, 1, 3, 0, 4)
@@ -33,6 +35,27 @@ def sigma(x: float) -> float:
 HAND_VALUES: dict[str, tuple[list[float], list[float], float]] = {
     "rank_net": ([0.0, 1.0, 3.0], [1.0, 0.5, 0.5], (log_odds(1 - 0) + log_odds(3 - 0)) / 2),
     "margin_mse": ([0.0, 1.0, 3.0], [2.0, 1.0, 5.0], ((-1 - 1) ** 2 + (-3 + 3) ** 2 + (-2 + 4) ** 2) / 3),
+    "margin_rank": ([0.0, 1.0, 3.0], [1.0, 0.5, 0.5], (1.5 / 3 + 1) + (1.5 / 3 + 3)),  # two share the ranks 2 and 3
+    "pair_bce": (
+        [0.0, 1.0, 3.0],
+        [1.0, 0.5, 0.5],
+        ((log_odds(0) + log_odds(1)) / 2 + (log_odds(0) + log_odds(3)) / 2) / 2,
+    ),
+    "pair_mse": (
+        [0.5, 2.0, 1.0],
+        [2.0, 1.0, 1.0],
+        (
+            ((-1.5) ** 2 + 1**2 - 2 * (0.5 - 2) * (2 - 1))
+            + ((-1.5) ** 2 + 0**2 - 2 * (0.5 - 1) * (2 - 1))
+            + (1**2 + 0**2 - 2 * (2 - 1) * 0)
+        )
+        / 3,
+    ),
+    "open_instruct_bce": (
+        [0.5, -1.0, 2.0],
+        [1.0, 0.0, 0.0],
+        (2 * log_odds(-0.5) + 2 * log_odds(-1) + 2 * log_odds(2)) / 6,
+    ),
     "softmax_ce": (
         [0.0, 1.0, 3.0, 2.0],
         [1.0, 1.0, 0.0, 0.0],
@@ -92,9 +115,18 @@ def draw_batch(transform: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return scores, draw_labels(transform, mask, generator), mask
 
 
+def loss_of(name: str, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """The loss of a student that gives a passage the same score whatever it is shown beside."""
+    loss = LOSSES[name]
+    if loss.kind != "pair_scores":
+        return ranking_loss(loss, scores, labels, mask)
+    beside = scores[:, :, None].expand(-1, -1, scores.shape[1])
+    return ranking_loss(loss, scores, labels, mask, pair_scores=beside, shown=real_pairs(mask))
+
+
 def value_and_gradient(name: str, scores: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     scores = scores.detach().clone().requires_grad_()
-    losses = ranking_loss(LOSSES[name], scores, labels, mask)
+    losses = loss_of(name, scores, labels, mask)
     losses.sum().backward()
     assert scores.grad is not None
     return losses.detach(), scores.grad
@@ -115,7 +147,7 @@ def apply_to_passages(labels: Tensor, change: Callable[[Tensor, int], Tensor]) -
 def test_the_value_equals_the_formula_by_hand(name: str) -> None:
     scores, labels, expected = HAND_VALUES[name]
     mask = torch.ones(1, len(scores), dtype=torch.bool)
-    got = ranking_loss(LOSSES[name], torch.tensor([scores]), torch.tensor([labels]), mask)
+    got = loss_of(name, torch.tensor([scores]), torch.tensor([labels]), mask)
     assert got.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -210,14 +242,14 @@ def test_half_precision_scores_give_a_float32_loss(name: str, transform: str) ->
     losses, gradient = value_and_gradient(name, half, labels, mask)
     assert losses.dtype == torch.float32
     assert gradient.dtype == torch.bfloat16
-    same(losses, ranking_loss(LOSSES[name], half.float(), labels, mask))
+    same(losses, loss_of(name, half.float(), labels, mask))
 
 
 @every_case
 def test_labels_are_detached(name: str, transform: str) -> None:
     scores, labels, mask = draw_batch(transform)
     labels.requires_grad_()
-    ranking_loss(LOSSES[name], scores.requires_grad_(), labels, mask).sum().backward()
+    loss_of(name, scores.requires_grad_(), labels, mask).sum().backward()
     assert labels.grad is None
 
 
@@ -229,8 +261,8 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, transform: str) -> Non
     direction = torch.randn(scores.shape, generator=torch.Generator().manual_seed(1))
     _, gradient = value_and_gradient(name, scores, labels, mask)
     step = 1e-2
-    ahead = ranking_loss(LOSSES[name], scores + step * direction, labels, mask)
-    behind = ranking_loss(LOSSES[name], scores - step * direction, labels, mask)
+    ahead = loss_of(name, scores + step * direction, labels, mask)
+    behind = loss_of(name, scores - step * direction, labels, mask)
     slopes = (gradient * direction).sum(1)
     torch.testing.assert_close((ahead - behind) / (2 * step), slopes, rtol=2e-2, atol=1e-2)
 
@@ -239,11 +271,13 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, transform: str) -> Non
 def test_a_step_against_the_gradient_mends_a_wrong_order(name: str) -> None:
     mask = torch.ones(1, 4, dtype=torch.bool)
     labels = torch.tensor([[1.0, 0.5, 1 / 3, 0.25]])
+    if LOSSES[name].labels == ("judgements",):
+        labels = labels.floor()  # such a loss knows right and wrong only
     wrong = torch.tensor([[0.0, 0.1, 0.2, 0.3]])
     losses, gradient = value_and_gradient(name, wrong, labels, mask)
     assert gradient[0, 0] < 0  # the best passage stands last and must rise
-    assert ranking_loss(LOSSES[name], wrong - 0.01 * gradient, labels, mask) < losses
-    assert ranking_loss(LOSSES[name], wrong.flip(1), labels, mask) < losses
+    assert loss_of(name, wrong - 0.01 * gradient, labels, mask) < losses
+    assert loss_of(name, wrong.flip(1), labels, mask) < losses
 
 
 @every_case
@@ -251,15 +285,15 @@ def test_shapes_that_differ_are_refused(name: str, transform: str) -> None:
     scores, labels, mask = draw_batch(transform)
     for wrong in ((scores[:, :4], labels, mask), (scores, labels[:, :4], mask), (scores, labels, mask[:4])):
         with pytest.raises(ValueError, match="must"):
-            ranking_loss(LOSSES[name], *wrong)
+            loss_of(name, *wrong)
     with pytest.raises(ValueError, match="mask must be bool"):
-        ranking_loss(LOSSES[name], scores, labels, mask.long())
+        loss_of(name, scores, labels, mask.long())
 
 
 @every_loss
 def test_a_row_names_its_first_argument_and_known_label_transforms(name: str) -> None:
     loss = LOSSES[name]
-    assert loss.kind in ("scores", "margins")
+    assert loss.kind in ("scores", "margins", "pair_scores")
     assert loss.labels
     assert set(loss.labels) <= {"reciprocal", "linear", "scores", "judgements", "preferences"}
     assert (loss.function.__doc__ or "").count("Source:") == 1

@@ -62,8 +62,8 @@ def test_the_temperature_scales_and_never_reorders(bert_folder):
 
 def test_a_projection_is_new_in_training_saved_and_refused_where_it_is_missing(bert_folder, tmp_path):
     with pytest.raises(InputError, match=r"would be random: linear\.weight"):
-        load_student(str(bert_folder), "colbert", colbert_dim=8)
-    student = load_student(str(bert_folder), "colbert", options=LoadOptions(training=True), colbert_dim=8)
+        load_student(str(bert_folder), "colbert", settings={"colbert_dim": 8})
+    student = load_student(str(bert_folder), "colbert", options=LoadOptions(training=True), settings={"colbert_dim": 8})
     batch = student.layout.collate(CANDIDATES)
     outputs = student.model(**{name: batch[name] for name in student.layout.model_inputs})
     assert outputs.passage_vectors.shape[-1] == 8

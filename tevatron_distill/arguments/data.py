@@ -17,7 +17,27 @@ LABELS = ("auto", "reciprocal", "linear", "scores", "judgements", "preferences",
 
 
 @dataclass
-class ReadingArguments:
+class CandidateArguments:
+    """Which of LLM-Blender's candidates are kept, and which of their metrics count."""
+
+    candidate_model: str | None = field(
+        default=None, metadata={"help": "LLM-Blender's rows: keep the candidates of these models (comma-separated)"}
+    )
+    candidate_decoding_method: str | None = field(
+        default=None, metadata={"help": "keep the candidates of these decoding methods (comma-separated)"}
+    )
+    n_candidates: int = field(default=-1, metadata={"help": "keep the first N of these candidates (-1: all)"})
+    using_metrics: str | None = field(
+        default=None,
+        metadata={
+            "help": "metrics (comma-separated) whose weighted mean is the score of a candidate; default "
+            "rouge1,rouge2,rougeLsum, or the only one there is"
+        },
+    )
+
+
+@dataclass
+class ReadingArguments(CandidateArguments):
     """How rows of other projects are read."""
 
     dataset_format: str = field(
@@ -44,20 +64,6 @@ class ReadingArguments:
     negative_key: str | None = field(default=None, metadata={"help": "their key of the other texts"})
     unfold_each_positive: bool = field(
         default=False, metadata={"help": "one group for each positive of a row instead of one for the row"}
-    )
-    candidate_model: str | None = field(
-        default=None, metadata={"help": "LLM-Blender's rows: keep the candidates of these models (comma-separated)"}
-    )
-    candidate_decoding_method: str | None = field(
-        default=None, metadata={"help": "keep the candidates of these decoding methods (comma-separated)"}
-    )
-    n_candidates: int = field(default=-1, metadata={"help": "keep the first N of these candidates (-1: all)"})
-    using_metrics: str | None = field(
-        default=None,
-        metadata={
-            "help": "metrics (comma-separated) whose weighted mean is the score of a candidate; default "
-            "rouge1,rouge2,rougeLsum, or the only one there is"
-        },
     )
 
     def __post_init__(self) -> None:
@@ -150,6 +156,10 @@ class TrainDataArguments(DatasetArguments):
     )
     positive_passage_no_shuffle: bool = field(default=False, metadata={"help": "always take the first positive"})
     negative_passage_no_shuffle: bool = field(default=False, metadata={"help": "always take the first negatives"})
+    use_inbatch_negative: bool = field(
+        default=False,
+        metadata={"help": "each group also has the passages of the batch's other groups, tied as its worst"},
+    )
     labels: str = field(
         default="auto",
         metadata={

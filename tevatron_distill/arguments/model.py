@@ -7,13 +7,17 @@ from typing import Any
 
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.loading import DTYPES
-from tevatron_distill.prompts import STUDENT_PROMPTS
+from tevatron_distill.prompts import LIST_PROMPTS
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import STUDENTS, LoadOptions, LoraOptions
+from tevatron_distill.students.colbert import CONVENTIONS
+from tevatron_distill.students.listwise import DECODES
 from tevatron_distill.students.loading import LORA_TARGET_MODULES
+from tevatron_distill.students.yes_prompts import YES_PROMPTS
 
 MODEL_TYPES = ("sequence_classification", "backbone")
 POOLINGS = ("last", "cls")
+PROMPTS = [*YES_PROMPTS, *LIST_PROMPTS]
 
 
 @dataclass
@@ -65,21 +69,45 @@ class ModelArguments:
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the model's folder brings"})
     prompt: str | None = field(
         default=None,
-        metadata={"choices": list(STUDENT_PROMPTS), "help": "prompt of yes_token (default: instructdistill)"},
+        metadata={
+            "choices": PROMPTS,
+            "help": "prompt of yes_token (default: instructdistill) or listwise (default: rank_zephyr_alpha)",
+        },
     )
     yes_token: str | None = field(
         default=None,
         metadata={"help": "the answer whose logit is the score, or a token id in digits (default: the prompt's)"},
     )
+    no_token: str | None = field(
+        default=None,
+        metadata={"help": "the answer whose logit is subtracted; empty for none (default: the prompt's)"},
+    )
+    task_prompt: str | None = field(
+        default=None,
+        metadata={"help": "the task in the prompts of llm_ranker and qwen3_reranker (default: the published one)"},
+    )
+    colbert_convention: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(CONVENTIONS),
+            "help": "how colbert makes rows and scores (default: as saved, else what the folder is, else mean)",
+        },
+    )
     colbert_dim: int | None = field(
-        default=None, metadata={"help": "width of colbert's projection; 0 for none (default: as saved, else 0)"}
+        default=None,
+        metadata={
+            "help": "width of colbert's projection; 0 for none (default: as saved, else 0; open_retrievals 1024, "
+            "pylate 128)"
+        },
     )
 
     def __post_init__(self) -> None:
         if self.student is not None:
             check_choice("student", self.student, list(STUDENTS))
         if self.prompt is not None:
-            check_choice("prompt", self.prompt, list(STUDENT_PROMPTS))
+            check_choice("prompt", self.prompt, PROMPTS)
+        if self.colbert_convention is not None:
+            check_choice("colbert_convention", self.colbert_convention, list(CONVENTIONS))
         if self.dtype is not None:
             check_choice("dtype", self.dtype, list(DTYPES))
         check_choice("reranker_model_type", self.reranker_model_type, MODEL_TYPES)
@@ -118,13 +146,21 @@ class LayoutArguments:
         default=None, metadata={"help": "tokens of a (query, passage) row (default: as saved, else 512)"}
     )
     query_max_len: int | None = field(
-        default=None, metadata={"help": "tokens of the query (default: as saved; colbert 64, else no limit of its own)"}
+        default=None,
+        metadata={"help": "tokens of the query (default: as saved; colbert 64, simcls 256, else no limit of its own)"},
     )
     passage_max_len: int | None = field(
-        default=None, metadata={"help": "tokens of the passage (default: as saved; colbert 128, else no own limit)"}
+        default=None,
+        metadata={"help": "tokens of the passage (default: as saved; colbert 128, simcls 256, else no own limit)"},
     )
-    query_prefix: str | None = field(default=None, metadata={"help": "put before the query (default: as saved)"})
-    passage_prefix: str | None = field(default=None, metadata={"help": "put before the passage (default: as saved)"})
+    query_prefix: str | None = field(
+        default=None,
+        metadata={"help": "put before the query, or a template in which {} is the query (default: as saved)"},
+    )
+    passage_prefix: str | None = field(
+        default=None,
+        metadata={"help": "put before the passage, or a template in which {} is the passage (default: as saved)"},
+    )
     append_eos_token: bool = field(
         default=False, metadata={"help": "end a decoder's row in the end-of-sequence token (default: as saved)"}
     )
@@ -139,10 +175,33 @@ class LayoutArguments:
         },
     )
     temperature: float | None = field(
-        default=None, metadata={"help": "colbert divides its mean cosine by it (default: as saved, else 0.02)"}
+        default=None,
+        metadata={
+            "help": "colbert and simcls divide their similarities by it (default: as saved, else 0.02; 1 for simcls "
+            "and pylate)"
+        },
+    )
+    window_size: int | None = field(
+        default=None, metadata={"help": "listwise: passages shown at once (default: as saved, else 20)"}
+    )
+    step_size: int | None = field(
+        default=None, metadata={"help": "listwise: how far the window moves (default: as saved, else 10)"}
+    )
+    num_passes: int | None = field(
+        default=None, metadata={"help": "listwise: how often a list is walked through (default: as saved, else 1)"}
+    )
+    decode: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(DECODES),
+            "help": "listwise: order by the `logits` of the identifiers (one forward pass a window) or by "
+            "`generation` (default: as saved, else logits)",
+        },
     )
 
     def __post_init__(self) -> None:
+        if self.decode is not None:
+            check_choice("decode", self.decode, DECODES)
         for name in ("rerank_max_len", "query_max_len", "passage_max_len", "temperature"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -169,6 +228,9 @@ def student_keywords(
             "append_eos_token": layout_arguments.append_eos_token or None,
             "prompt": model_arguments.prompt,
             "yes_token": model_arguments.yes_token,
+            "no_token": model_arguments.no_token,
+            "task_prompt": model_arguments.task_prompt,
+            "colbert_convention": model_arguments.colbert_convention,
+            "colbert_dim": model_arguments.colbert_dim,
         },
-        "colbert_dim": model_arguments.colbert_dim,
     }

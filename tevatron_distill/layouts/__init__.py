@@ -8,12 +8,24 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from tevatron_distill.layouts.dual import DualLayout
+from tevatron_distill.layouts.list import ListLayout
+from tevatron_distill.layouts.metrics import MetricsLayout
+from tevatron_distill.layouts.pair import PairLayout
 from tevatron_distill.layouts.point import PointLayout
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.layouts.verdict import Verdict
 from tevatron_distill.schema import Candidates, Group
 
-__all__ = ["DualLayout", "Layout", "PointLayout", "RerankerSettings", "Verdict"]
+__all__ = [
+    "DualLayout",
+    "Layout",
+    "ListLayout",
+    "MetricsLayout",
+    "PairLayout",
+    "PointLayout",
+    "RerankerSettings",
+    "Verdict",
+]
 
 
 class Layout(Protocol):

@@ -16,11 +16,22 @@ class Row(NamedTuple):
         input_ids: token ids.
         token_type_ids: segment ids, for models that take them.
         counted: which tokens take part in the score (MaxSim); None counts all.
+        attended: which tokens the others attend to; None is all.
+        places: where vectors are read (pair_ranker).
+        decoder_input_ids: the decoder's row, of encoder-decoders that are given one.
     """
 
     input_ids: list[int]
     token_type_ids: list[int] | None = None
     counted: list[bool] | None = None
+    attended: list[bool] | None = None
+    places: tuple[int, ...] | None = None
+    decoder_input_ids: list[int] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row, the decoder's included."""
+        return len(self.input_ids) + len(self.decoder_input_ids or ())
 
 
 def padded_length(longest: int, multiple: int) -> int:
@@ -62,7 +73,7 @@ def pad_rows(
 
     padded = {
         "input_ids": stack([row.input_ids for row in rows], pad_token_id, torch.long),
-        "attention_mask": stack([[1] * len(row.input_ids) for row in rows], 0, torch.long),
+        "attention_mask": stack([row.attended or [1] * len(row.input_ids) for row in rows], 0, torch.long),
     }
     types = [row.token_type_ids for row in rows if row.token_type_ids is not None]
     if types:

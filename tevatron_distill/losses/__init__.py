@@ -24,8 +24,16 @@ from tevatron_distill.losses.listwise import (
     ndcg_loss2_loss,
     softmax_ce_loss,
 )
-from tevatron_distill.losses.pairwise import margin_mse_loss, margins_from_scores, rank_net_loss
-from tevatron_distill.losses.pointwise import pointwise_bce_loss, pointwise_rmse_loss
+from tevatron_distill.losses.pairwise import (
+    margin_mse_loss,
+    margin_rank_loss,
+    margins_from_scores,
+    open_instruct_bce_loss,
+    pair_bce_loss,
+    pair_mse_loss,
+    rank_net_loss,
+)
+from tevatron_distill.losses.pointwise import metric_bce_loss, pointwise_bce_loss, pointwise_rmse_loss
 
 __all__ = ["LOSSES", "Loss", "margins_from_scores", "ranking_loss"]
 
@@ -54,6 +62,10 @@ _GAINS = ("reciprocal", "linear", "judgements")
 LOSSES: dict[str, Loss] = {
     "rank_net": Loss(rank_net_loss, "margins", (*_ORDER, "preferences"), ("weighted",)),
     "margin_mse": Loss(margin_mse_loss, "margins", ("scores",)),
+    "margin_rank": Loss(margin_rank_loss, "margins", _ORDER),
+    "pair_bce": Loss(pair_bce_loss, "pair_scores", _ORDER),
+    "pair_mse": Loss(pair_mse_loss, "pair_scores", ("scores", "judgements", "reciprocal", "linear")),
+    "open_instruct_bce": Loss(open_instruct_bce_loss, "pair_scores", ("judgements",)),
     "softmax_ce": Loss(softmax_ce_loss, "scores", _ORDER),
     "list_net": Loss(list_net_loss, "scores", _ORDER),
     "list_mle": Loss(list_mle_loss, "scores", _ORDER),
@@ -64,6 +76,7 @@ LOSSES: dict[str, Loss] = {
     "kl": Loss(kl_loss, "scores", ("scores",), ("teacher_temp", "student_temp")),
     "pointwise_bce": Loss(pointwise_bce_loss, "scores", _GAINS),
     "pointwise_rmse": Loss(pointwise_rmse_loss, "scores", _ORDER),
+    "metric_bce": Loss(metric_bce_loss, "metrics", ("metrics",)),
 }
 """Every ranking loss by the name that ``--loss`` takes."""
 

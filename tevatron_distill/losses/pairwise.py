@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tevatron_distill.losses.masked import check_bool, differences, masked_mean, mean_ranks, real_pairs
+from tevatron_distill.losses.masked import check_bool, differences, masked_mean, masked_sum, mean_ranks, real_pairs
 
 
 def margins_from_scores(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,6 +107,119 @@ def margin_mse_loss(margins: Tensor, labels: Tensor, pair_mask: Tensor) -> Tenso
         raise ValueError(f"margin_mse learns from scores [num_queries, group_size]; got {tuple(labels.shape)}")
     margins, labels = _blank_pairs(margins, labels, pair_mask)
     return masked_mean((margins - differences(labels)).square(), _each_pair_once(pair_mask))
+
+
+def margin_rank_loss(margins: Tensor, labels: Tensor, pair_mask: Tensor, margin: float = 1.0) -> Tensor:
+    """Hinge over every pair that the teacher orders, with a margin that grows with the difference of their ranks.
+
+    For one query of ``n`` passages: ``Σ max(0, margin · (rank_j - rank_i) / n - margin_ij)`` over pairs with
+    ``label_i > label_j``. Equal labels share the mean of their ranks.
+
+    Args:
+        margins: student margins, float ``[num_queries, group_size, group_size]``, antisymmetric.
+        labels: float ``[num_queries, group_size]``, higher is better; only their order counts.
+        pair_mask: bool ``[num_queries, group_size, group_size]``, symmetric, True where a pair was compared.
+        margin: what the first should be ahead of a place ``n`` ranks below, in score units.
+
+    Returns:
+        float32 ``[num_queries]``, a sum over pairs, as published; 0.0 with zero gradient where no pair is ordered.
+
+    Raises:
+        ValueError: if the shapes differ, or the labels are preferences.
+
+    Source:
+        Liu and Liu 2021 (SimCLS, arXiv 2106.01890), as coded in LLM-Blender, whose margin is ``(j - i) / n``.
+    """
+    if labels.ndim != 2:
+        raise ValueError(f"margin_rank learns from labels [num_queries, group_size]; got {tuple(labels.shape)}")
+    margins, labels = _blank_pairs(margins, labels, pair_mask)
+    real = (pair_mask | pair_mask.mT).any(dim=-1)
+    below = -differences(mean_ranks(labels, real)) / real.sum(dim=-1).clamp(min=1)[:, None, None]
+    return masked_sum(functional.relu(margin * below - margins), pair_mask & (differences(labels) > 0))
+
+
+def pair_bce_loss(pair_scores: Tensor, labels: Tensor, pair_mask: Tensor) -> Tensor:
+    """Cross-entropy of each of two passages against "it is the better one of the two".
+
+    For one query: mean over pairs with ``label_i > label_j`` of the two terms ``log(1 + exp(-score_ij))`` and
+    ``log(1 + exp(score_ji))``, where ``score_ij`` is what i got beside j.
+
+    Args:
+        pair_scores: float ``[num_queries, group_size, group_size]``, logits; not antisymmetric.
+        labels: float ``[num_queries, group_size]``, higher is better; equal labels form no pair.
+        pair_mask: bool ``[num_queries, group_size, group_size]``, symmetric, True where a pair was compared.
+
+    Returns:
+        float32 ``[num_queries]``, nats per passage of a pair; 0.0 with zero gradient where no pair is ordered.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Source:
+        Jiang et al. 2023, arXiv 2306.02561 (PairRanker), ``loss_type BCE`` of the published code, which also counts
+        pairs of equal labels, both passages as worse.
+    """
+    pair_scores, labels = _blank_pair_scores("pair_bce", pair_scores, labels, pair_mask)
+    better = pair_mask & (differences(labels) > 0)
+    return masked_mean((functional.softplus(-pair_scores) + functional.softplus(pair_scores.mT)) / 2, better)
+
+
+def pair_mse_loss(pair_scores: Tensor, labels: Tensor, pair_mask: Tensor) -> Tensor:
+    """Squared errors of both passages of a pair, less what their margin has in common with the teacher's.
+
+    For one query: mean over pairs, each once, of
+    ``(score_ij - label_i)² + (score_ji - label_j)² - 2 (score_ij - score_ji) (label_i - label_j)``.
+
+    Args:
+        pair_scores: float ``[num_queries, group_size, group_size]``, what passage i got beside j.
+        labels: float ``[num_queries, group_size]``, targets in the units of the scores.
+        pair_mask: bool ``[num_queries, group_size, group_size]``, symmetric, True where a pair was compared.
+
+    Returns:
+        float32 ``[num_queries]``, squared units per pair, below zero where the student exaggerates; 0.0 with zero
+        gradient where there is no pair.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Source:
+        Jiang et al. 2023, arXiv 2306.02561 (PairRanker), ``loss_type MSE`` of the published code.
+    """
+    pair_scores, labels = _blank_pair_scores("pair_mse", pair_scores, labels, pair_mask)
+    errors = (pair_scores - labels[:, :, None]).square()
+    common = 2 * (pair_scores - pair_scores.mT) * differences(labels)
+    return masked_mean(errors + errors.mT - common, _each_pair_once(pair_mask))
+
+
+def open_instruct_bce_loss(pair_scores: Tensor, labels: Tensor, pair_mask: Tensor) -> Tensor:
+    """Cross-entropy of each of two passages against its own judgement.
+
+    For one query: mean over pairs, each once, and both of their passages, of the cross-entropy of ``σ(score_ij)``
+    against 1 where ``label_i > 0``, else 0. Two passages judged alike teach, too.
+
+    Args:
+        pair_scores: float ``[num_queries, group_size, group_size]``, what passage i got beside j, logits.
+        labels: judgements, float ``[num_queries, group_size]``; above 0 is right.
+        pair_mask: bool ``[num_queries, group_size, group_size]``, symmetric, True where a pair was compared.
+
+    Returns:
+        float32 ``[num_queries]``, nats per passage of a pair; 0.0 with zero gradient where there is no pair.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Source:
+        LLM-Blender, ``loss_type open_instruct_BCE`` of the published code, which takes 0 and 1 only.
+    """
+    pair_scores, labels = _blank_pair_scores("open_instruct_bce", pair_scores, labels, pair_mask)
+    right = (labels > 0).float()[:, :, None].expand_as(pair_scores)
+    return masked_mean(functional.binary_cross_entropy_with_logits(pair_scores, right, reduction="none"), pair_mask)
+
+
+def _blank_pair_scores(name: str, pair_scores: Tensor, labels: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+    if labels.ndim != 2:
+        raise ValueError(f"{name} learns from labels that must be [num_queries, group_size]; got {tuple(labels.shape)}")
+    return _blank_pairs(pair_scores, labels, pair_mask)
 
 
 def _blank_pairs(margins: Tensor, labels: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:

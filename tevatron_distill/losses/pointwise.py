@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tevatron_distill.losses.masked import blank, masked_mean
+from tevatron_distill.losses.masked import FLOOR, blank, check_bool, masked_mean
 
 
 def pointwise_bce_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -33,6 +33,44 @@ def pointwise_bce_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     scores, labels = blank(scores, labels, mask)
     errors = functional.binary_cross_entropy_with_logits(scores, labels.clamp(0, 1), reduction="none")
     return masked_mean(errors, mask)
+
+
+def metric_bce_loss(metric_logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy, for each measure, of "this is the best candidate of its list".
+
+    For one query: mean over candidates and measures of ``-log σ(z)`` for a candidate with the largest label of that
+    measure, and ``-log(1 - σ(z))`` for the others. A measure in which all candidates are equal says nothing of which
+    is best and is left out.
+
+    Args:
+        metric_logits: float ``[num_queries, group_size, num_metrics]``, unbounded logits.
+        labels: the measures, float ``[num_queries, group_size, num_metrics]``, higher is better; only where the
+            maximum of each stands counts.
+        mask: bool ``[num_queries, group_size]``, True where a candidate is real.
+
+    Returns:
+        float32 ``[num_queries]``, nats per candidate and measure; 0.0 with zero gradient where nothing is left.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Source:
+        Ravaut et al. 2022 (SummaReranker, arXiv 2203.06569), as coded in LLM-Blender, which keeps measures without a
+        difference.
+    """
+    check_bool(mask)
+    if metric_logits.ndim != 3 or metric_logits.shape != labels.shape or metric_logits.shape[:2] != mask.shape:
+        raise ValueError(
+            "logits and labels must share one shape [num_queries, group_size, num_metrics], and mask its first two; "
+            f"got {tuple(metric_logits.shape)}, {tuple(labels.shape)}, {tuple(mask.shape)}"
+        )
+    real = mask[:, :, None].expand_as(metric_logits)
+    logits = metric_logits.float().masked_fill(~real, 0)
+    labels = labels.detach().float().masked_fill(~real, FLOOR)
+    top = labels.amax(dim=1, keepdim=True)
+    differ = ((labels < top) & real).any(dim=1, keepdim=True)  # [Q, 1, M]
+    errors = functional.binary_cross_entropy_with_logits(logits, (labels == top).float(), reduction="none")
+    return masked_mean(errors, real & differ)
 
 
 def pointwise_rmse_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:

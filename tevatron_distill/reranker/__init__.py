@@ -9,10 +9,13 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from tevatron_distill.layouts import DualLayout, Layout, PointLayout
+from tevatron_distill.layouts import DualLayout, Layout, ListLayout, MetricsLayout, PairLayout, PointLayout
 from tevatron_distill.reranker.batches import Batcher, TokenCount
+from tevatron_distill.reranker.compare import Comparisons
 from tevatron_distill.reranker.dual import encode_rows, score_vectors
+from tevatron_distill.reranker.pair import score_pairs
 from tevatron_distill.reranker.point import score_rows
+from tevatron_distill.reranker.windows import score_windows
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
 
@@ -23,12 +26,15 @@ MAX_BATCH_TOKENS = 16384
 
 SCORERS: dict[type, Callable[..., list[list[float]]]] = {
     PointLayout: score_rows,
+    MetricsLayout: score_rows,
     DualLayout: score_vectors,
+    ListLayout: score_windows,
+    PairLayout: score_pairs,
 }
 """Layout → ``(model, layout, batcher, candidates)`` to scores aligned with each list's passages, higher is better."""
 
 
-class Reranker:
+class Reranker(Comparisons):
     """A student that ranks.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from tevatron_distill.layouts import Layout, RerankerSettings
 from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.schema import InputError
-from tevatron_distill.students import colbert, cross_encoder, yes_token
-from tevatron_distill.students.loading import LoadOptions, LoraOptions, Source, find_file, find_source
+from tevatron_distill.students import colbert, cross_encoder, listwise, pair_ranker, simcls, summa_reranker, yes_token
+from tevatron_distill.students.loading import Loaded, LoadOptions, LoraOptions, Source, find_file, find_source
 
 __all__ = ["STUDENTS", "LoadOptions", "LoadedStudent", "LoraOptions", "RerankerSettings", "Student", "load_student"]
 
@@ -22,22 +22,25 @@ class Student(NamedTuple):
     """A kind of student.
 
     Attributes:
-        load: ``(source, settings, options, **keywords)`` to tokenizer, model and settings with everything filled in.
+        load: ``(source, settings, options)`` to tokenizer, model and settings with everything filled in.
         layout: ``(tokenizer, model, settings)`` to the layout.
         defaults: settings where neither the folder nor the caller says otherwise.
-        keywords: further keywords of ``load``.
     """
 
-    load: Callable[..., Any]
+    load: Callable[[Source, RerankerSettings, LoadOptions], Loaded]
     layout: Callable[[Any, Any, RerankerSettings], Layout]
     defaults: RerankerSettings
-    keywords: tuple[str, ...] = ()
 
 
 STUDENTS: dict[str, Student] = {
     "cross_encoder": Student(cross_encoder.load, cross_encoder.layout, RerankerSettings()),
     "yes_token": Student(yes_token.load, yes_token.layout, RerankerSettings(student="yes_token", padding_side="left")),
-    "colbert": Student(colbert.load, colbert.layout, RerankerSettings(student="colbert"), keywords=("colbert_dim",)),
+    "llm_ranker": Student(yes_token.load, yes_token.layout, yes_token.LLM_RANKER),
+    "summa_reranker": Student(summa_reranker.load, summa_reranker.layout, RerankerSettings(student="summa_reranker")),
+    "colbert": Student(colbert.load, colbert.layout, RerankerSettings(student="colbert")),
+    "simcls": Student(simcls.load, simcls.layout, RerankerSettings(student="simcls")),
+    "pair_ranker": Student(pair_ranker.load, pair_ranker.layout, pair_ranker.DEFAULTS),
+    "listwise": Student(listwise.load, listwise.layout, listwise.DEFAULTS),
 }
 """Name → student; ``--student`` takes these."""
 
@@ -56,7 +59,6 @@ def load_student(
     *,
     options: LoadOptions | None = None,
     settings: Mapping[str, Any] | None = None,
-    colbert_dim: int | None = None,
 ) -> LoadedStudent:
     """Load a student from a folder or a name on the hub.
 
@@ -67,7 +69,6 @@ def load_student(
         student: name in ``STUDENTS``; None for the folder's own, else ``cross_encoder``.
         options: dtype, attention, adapters, and whether it will be trained.
         settings: values of ``RerankerSettings`` that the caller wants; None in it means: no wish.
-        colbert_dim: width of colbert's projection.
 
     Raises:
         InputError: if the folder cannot be that student (see each student's ``load``).
@@ -85,8 +86,7 @@ def load_student(
         if saved and not options.training and getattr(start, key) != value:
             logger.warning("%s: trained with %s=%r, now used with %r", path, key, getattr(start, key), value)
     wanted = replace(start, **wishes, attn_implementation=options.attn_implementation or start.attn_implementation)
-    keywords = {"colbert_dim": colbert_dim} if "colbert_dim" in kind.keywords else {}
-    tokenizer, model, filled = kind.load(source, wanted, options, **keywords)
+    tokenizer, model, filled = kind.load(source, wanted, options)
     tokenizer.padding_side, tokenizer.truncation_side = filled.padding_side, "right"
     return LoadedStudent(tokenizer, model, kind.layout(tokenizer, model, filled))
 

@@ -2,184 +2,224 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
+import string
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
-from transformers.utils.generic import ModelOutput
 
 from tevatron_distill.layouts import DualLayout
-from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
-from tevatron_distill.prompts import render_passage
-from tevatron_distill.schema import InputError, Passage
+from tevatron_distill.layouts.similarity import MaxSim
+from tevatron_distill.loading import read_tokenizer
+from tevatron_distill.schema import InputError
+from tevatron_distill.students.colbert_folders import Published, read_published
 from tevatron_distill.students.loading import (
     Loaded,
     LoadOptions,
     Source,
     adapter_modules,
     add_adapter,
-    find_file,
     load_config,
     load_model,
     load_tokenizer,
     refuse_random,
     set_config_pad,
-    with_prefix,
 )
+from tevatron_distill.students.vectors import TextRows, encoder_class, vectors_class
 
-QUERY_MAX_LEN = 64
-PASSAGE_MAX_LEN = 128
-TEMPERATURE = 0.02
-OPEN_RETRIEVALS_LINEAR = "colbert_linear.pt"
 INCOMPLETE = "the folder must hold a whole encoder (and its projection `linear`, where colbert_dim is not 0)"
 
 
-@dataclass
-class ColbertOutput(ModelOutput):
-    """Token vectors of unit length.
+@dataclass(frozen=True)
+class Convention:
+    """How a program that trains such models makes rows and scores; the values stand where nothing else is said.
 
     Attributes:
-        query_vectors: float ``[Q, Tq, D]``.
-        passage_vectors: float ``[P, Tp, D]``.
+        dim: width of the projection; 0 for none.
+        bias: it has a bias.
+        query_max_len: tokens of a query.
+        passage_max_len: tokens of a passage.
+        temperature: of the similarity.
+        query_marker: token behind the query's first.
+        passage_marker: token behind the passage's first.
+        skiplist: tokens of a passage that do not count.
     """
 
-    query_vectors: Tensor | None = None
-    passage_vectors: Tensor | None = None
+    dim: int
+    bias: bool
+    query_max_len: int
+    passage_max_len: int
+    temperature: float
+    query_marker: str = ""
+    passage_marker: str = ""
+    skiplist: tuple[str, ...] = ()
 
 
-@functools.cache
-def colbert_class(parent: Any) -> Any:
-    """An encoder's own class with a projection ``linear`` (where ``config.colbert_dim`` is not 0) and MaxSim's forward.
-
-    It bears its parent's name, so that a saved folder opens as the plain encoder in other programs.
-    """
-    without_pooler = "add_pooling_layer" in inspect.signature(parent.__init__).parameters
-
-    def init(self: Any, config: Any) -> None:
-        parent.__init__(self, config, **({"add_pooling_layer": False} if without_pooler else {}))
-        if config.colbert_dim:
-            self.linear = nn.Linear(config.hidden_size, config.colbert_dim, bias=config.colbert_bias)
-            self.post_init()
-
-    def encode(self: Any, input_ids: Tensor, attention_mask: Tensor, normalize: bool = True) -> Tensor:
-        """Token vectors ``[R, T, D]``, of unit length if asked; those of padding mean nothing."""
-        hidden = parent.forward(self, input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.config.colbert_dim:
-            hidden = self.linear(hidden)
-        return functional.normalize(hidden.float(), dim=-1).to(hidden.dtype) if normalize else hidden
-
-    def forward(
-        self: Any,
-        query_input_ids: Tensor,
-        query_attention_mask: Tensor,
-        passage_input_ids: Tensor,
-        passage_attention_mask: Tensor,
-        **kwargs: Any,
-    ) -> ColbertOutput:
-        """Token vectors of queries and passages; peft's empty keywords are passed over."""
-        stray = sorted(name for name, value in kwargs.items() if value is not None)
-        if stray:
-            raise TypeError(f"this model makes token vectors and takes no {', '.join(stray)}")
-        return ColbertOutput(
-            query_vectors=self.encode(query_input_ids, query_attention_mask),
-            passage_vectors=self.encode(passage_input_ids, passage_attention_mask),
-        )
-
-    members = {"__init__": init, "encode": encode, "forward": forward, "__module__": __name__}
-    return type(parent.__name__, (parent,), members)
+CONVENTIONS: dict[str, Convention] = {
+    # ours: the mean over the query's tokens, special ones included, over the temperature
+    "mean": Convention(0, False, 64, 128, 0.02),
+    # LongxingTan/open-retrievals 0.0.15, models/rerank.py: a bias, the first token left out; the sum over the
+    # temperature is what training sees, the mean is what ranks
+    "open_retrievals": Convention(1024, True, 64, 256, 0.02),
+    # lightonai/pylate 1.6, models/colbert.py: markers, [MASK] fills queries up, passages without punctuation; the sum
+    "pylate": Convention(128, False, 32, 180, 1.0, "[Q] ", "[D] ", tuple(string.punctuation)),
+}
+"""``--colbert_convention``."""
 
 
-def load(source: Source, settings: RerankerSettings, options: LoadOptions, colbert_dim: int | None = None) -> Loaded:
+def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Loaded:
     """Load an encoder for MaxSim.
 
     Args:
         source: base model and adapter.
-        settings: as saved or asked for; lengths, pad id and temperature are filled in.
+        settings: as saved or asked for; convention, lengths, pad id, temperature and width are filled in.
         options: dtype, attention, LoRA, …
-        colbert_dim: width of a projection; 0 for none, None for the folder's own.
 
     Raises:
-        InputError: if the folder is no encoder, or lacks a projection at inference.
+        InputError: if the folder is no encoder, or lacks a projection or a marker at inference.
     """
     tokenizer, pad = load_tokenizer(source, options)
     config = load_config(source, options)
-    published = open_retrievals_linear(source, options)
-    if published is not None:
-        config.colbert_dim, config.colbert_bias = len(published["weight"]), "bias" in published
-    elif colbert_dim is not None:
-        config.colbert_dim = colbert_dim
-    config.colbert_dim = getattr(config, "colbert_dim", 0)
-    config.colbert_bias = getattr(config, "colbert_bias", False)
+    published = read_published(source, options)
+    settings = filled(settings, published, config, pad)
+    config.colbert_dim = settings.colbert_dim
+    bias = CONVENTIONS[settings.colbert_convention or "mean"].bias
+    config.colbert_bias = "bias" in published.linear if published else getattr(config, "colbert_bias", bias)
     set_config_pad(config, pad)
-    model, missing = load_model(colbert_class(encoder_class(source, config)), source, options, config)
+    model, missing = load_model(vectors_class(encoder_class(source, config, "colbert")), source, options, config)
     brought = ("linear",) if options.training or published is not None else adapter_modules(source)
     refuse_random(source, missing, brought, INCOMPLETE)
     if published is not None and any(name.startswith("linear.") for name in missing):
-        model.linear.load_state_dict(published)
-    positions = getattr(config, "max_position_embeddings", None) or PASSAGE_MAX_LEN + QUERY_MAX_LEN
-    settings = replace(
-        settings,
-        pad_token_id=pad,
-        query_max_len=settings.query_max_len or min(QUERY_MAX_LEN, positions),
-        passage_max_len=settings.passage_max_len or min(PASSAGE_MAX_LEN, positions),
-        temperature=settings.temperature or TEMPERATURE,
-        count_special_tokens=settings.count_special_tokens is not False,
-    )
+        model.linear.load_state_dict(published.linear)
+    add_markers(tokenizer, model, settings, source, options)
     return Loaded(tokenizer, add_adapter(model, source, options, "FEATURE_EXTRACTION", ("linear",)), settings)
 
 
-def encoder_class(source: Source, config: Any) -> Any:
-    """The encoder's class of a config.
+def filled(settings: RerankerSettings, published: Published | None, config: Any, pad: int) -> RerankerSettings:
+    """Settings in which everything is said: by the caller or the student's own folder, else by another program's
+    folder, else by the convention.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no such convention.
     """
-    found = MODEL_MAPPING.get(type(config), None)
-    if config.is_encoder_decoder or found is None or isinstance(found, tuple):
-        raise InputError(f"{source.base}: colbert needs an encoder (BERT's kind); got {config.model_type}")
-    return found
+    name = settings.colbert_convention or (published.convention if published else "mean")
+    if name not in CONVENTIONS:
+        raise InputError(f"--colbert_convention must be one of {', '.join(CONVENTIONS)}; got {name!r}")
+    convention = CONVENTIONS[name]
+    positions = getattr(config, "max_position_embeddings", None) or 1 << 20
+    dim = len(published.linear["weight"]) if published else getattr(config, "colbert_dim", None)
+    if settings.colbert_dim is not None:
+        dim = settings.colbert_dim
+    pylate = name == "pylate"
+    values = {
+        "query_max_len": min(convention.query_max_len, positions),
+        "passage_max_len": min(convention.passage_max_len, positions),
+        "temperature": convention.temperature,
+        "count_special_tokens": True,
+        "query_marker": convention.query_marker,
+        "passage_marker": convention.passage_marker,
+        "query_expansion": pylate,
+        "attend_to_expansion": False,
+        "skiplist": convention.skiplist,
+        **(published.settings if published and published.convention == name else {}),
+    }
+    unsaid = {key: value for key, value in values.items() if getattr(settings, key) is None}
+    return replace(
+        settings,
+        **unsaid,
+        pad_token_id=pad,
+        colbert_convention=name,
+        colbert_dim=convention.dim if dim is None else dim,
+    )
 
 
-def open_retrievals_linear(source: Source, options: LoadOptions) -> dict[str, Tensor] | None:
-    """The projection that open-retrievals saves beside its encoder."""
-    path = find_file(source.own, OPEN_RETRIEVALS_LINEAR, options.cache_dir)
-    return None if path is None else torch.load(path, map_location="cpu", weights_only=True)
+def add_markers(tokenizer: Any, model: Any, settings: RerankerSettings, source: Source, options: LoadOptions) -> None:
+    """Give the tokenizer and the model the marker tokens that they lack.
+
+    A new marker begins as the mean of its characters' vectors, so that an adapter, which leaves the embeddings alone,
+    finds the same ones when it is loaded again.
+
+    Raises:
+        InputError: if a marker is missing where nothing will train it.
+    """
+    markers = [marker for marker in (settings.query_marker, settings.passage_marker) if marker]
+    base = read_tokenizer(source.base, **options.hub_keywords())[0] if source.adapter else tokenizer
+    new = [marker for marker in markers if marker not in base.get_vocab()]
+    if new and not options.training and not source.adapter:
+        raise InputError(
+            f"{source.base}: the markers {', '.join(map(repr, new))} are no tokens of this model; train it first, or "
+            "rank with another --colbert_convention"
+        )
+    if not new:
+        return
+    tokenizer.add_tokens([marker for marker in new if marker not in tokenizer.get_vocab()])
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for marker in new:
+            pieces = tokenizer(" ".join(marker.strip()), add_special_tokens=False)["input_ids"]
+            weight[tokenizer.convert_tokens_to_ids(marker)] = weight[pieces].mean(dim=0)
 
 
 def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> DualLayout:
     """The layout of a loaded colbert student."""
-    return DualLayout(
-        tokenizer, settings, TextRows(tokenizer, settings, "query"), TextRows(tokenizer, settings, "passage")
-    )
+    passage_max_len, temperature = settings.passage_max_len or 0, settings.temperature or 1.0
+    query, passage = text_rows(tokenizer, settings)
+    if settings.colbert_convention == "open_retrievals":
+        pads_below = passage_max_len - 1  # rows are filled up with pads to passage_max_len, and the first is left out
+        ranks = MaxSim(pads_below=pads_below)
+        return DualLayout(tokenizer, settings, query, passage, ranks, MaxSim(False, temperature, pads_below))
+    return DualLayout(tokenizer, settings, query, passage, MaxSim(settings.colbert_convention != "pylate", temperature))
 
 
-@dataclass
-class TextRows:
-    """A query or a passage as one row with the tokenizer's special tokens, cut on the right."""
-
-    tokenizer: Any
-    settings: RerankerSettings
-    side: str
-
-    def __call__(self, text: str | Passage) -> Row:
-        settings = self.settings
-        if isinstance(text, Passage):
-            text = render_passage(text, "tevatron")
-        prefix, length = (
-            (settings.query_prefix, settings.query_max_len)
-            if self.side == "query"
-            else (settings.passage_prefix, settings.passage_max_len)
+def text_rows(tokenizer: Any, settings: RerankerSettings) -> tuple[TextRows, TextRows]:
+    """What makes the rows of queries and of passages."""
+    query = TextRows(tokenizer, "query", settings.query_prefix, settings.query_max_len or 0, all_count)
+    passage = TextRows(tokenizer, "passage", settings.passage_prefix, settings.passage_max_len or 0, all_count)
+    if settings.colbert_convention == "open_retrievals":
+        return replace(query, counts=all_but_first), replace(passage, counts=all_but_first)
+    if settings.colbert_convention == "pylate":
+        ids = tokenizer.get_vocab()
+        skipped = {ids[word] for word in settings.skiplist or () if word in ids}
+        fillers = (tokenizer.mask_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        filler = next(token for token in fillers if token is not None)
+        return replace(
+            query,
+            marker=ids[settings.query_marker] if settings.query_marker else None,
+            filler=filler if settings.query_expansion else None,
+            attend_to_filler=bool(settings.attend_to_expansion),
+        ), replace(
+            passage,
+            marker=ids[settings.passage_marker] if settings.passage_marker else None,
+            counts=NotSkipped(frozenset(skipped)),
         )
-        encoded = self.tokenizer(
-            with_prefix(prefix, text), truncation=True, max_length=length, return_special_tokens_mask=True
-        )
-        counted = [settings.count_special_tokens is not False or not mark for mark in encoded["special_tokens_mask"]]
-        if not counted:
-            raise InputError(f"a {self.side} must have a token; got {text[:60]!r}")
-        return Row(encoded["input_ids"], counted=counted if any(counted) else [True] * len(counted))
+    if settings.count_special_tokens is False:
+        return replace(query, counts=no_special), replace(passage, counts=no_special)
+    return query, passage
+
+
+def all_count(ids: list[int], special: list[int]) -> list[bool]:
+    """Every token counts."""
+    return [True] * len(ids)
+
+
+def all_but_first(ids: list[int], special: list[int]) -> list[bool]:
+    """Every token but the first."""
+    return [place > 0 for place in range(len(ids))]
+
+
+@dataclass(frozen=True)
+class NotSkipped:
+    """Every token but these."""
+
+    skipped: frozenset[int]
+
+    def __call__(self, ids: list[int], special: list[int]) -> list[bool]:
+        return [token not in self.skipped for token in ids]
+
+
+def no_special(ids: list[int], special: list[int]) -> list[bool]:
+    """Every token but the tokenizer's special ones."""
+    return [not mark for mark in special]

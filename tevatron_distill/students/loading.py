@@ -182,14 +182,16 @@ def classifier_class(config: Any) -> Any:
     return type(name, (GenericForSequenceClassification, causal.__bases__[0]), {"__module__": __name__})
 
 
-def load_model(auto_class: Any, source: Source, options: LoadOptions, config: Any) -> tuple[Any, list[str]]:
+def load_model(
+    auto_class: Any, source: Source, options: LoadOptions, config: Any, **keywords: Any
+) -> tuple[Any, list[str]]:
     """Weights of the base model, and the names of those that the folder lacks.
 
     Raises:
         InputError: if the folder cannot be loaded, or would be T5 in float16.
     """
     attention = {"attn_implementation": options.attn_implementation} if options.attn_implementation else {}
-    keywords = {**attention, **options.hub_keywords()}
+    keywords = {**attention, **options.hub_keywords(), **keywords}
     return read_model(auto_class, source.base, options.dtype, config=config, **keywords)
 
 
@@ -282,5 +284,13 @@ def cut_text(tokenizer: Any, text: str, max_tokens: int) -> str:
 
 
 def with_prefix(prefix: str, text: str) -> str:
-    """Prefix and text as Tevatron joins them, with a space between."""
+    """Prefix and text with a space between, as Tevatron joins them; ``{}`` in a prefix is where the text stands.
+
+    open-retrievals takes such templates, and loses the text where one has no braces.
+
+    >>> with_prefix("query:", "one"), with_prefix("A: {}", "{}"), with_prefix("", "one")
+    ('query: one', 'A: {}', 'one')
+    """
+    if "{}" in prefix:
+        return prefix.replace("{}", text, 1)
     return f"{prefix} {text}".strip() if prefix else text

@@ -16,7 +16,10 @@ def yes_class(parent: Any) -> Any:
     """A T5's own class with a forward that gives the logit of Yes as the first decoded token."""
 
     class YesSeq2Seq(parent):
-        """Scores by the token ``config.yes_token_id``; the weights are the language model's, every one."""
+        """Scores by the token ``config.yes_token_id``, less ``config.no_token_id`` where it is set.
+
+        The weights are the language model's, every one.
+        """
 
         def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
             if not config.scale_decoder_outputs:
@@ -49,8 +52,11 @@ def yes_class(parent: Any) -> Any:
             ).last_hidden_state[:, 0]
             if self.config.scale_decoder_outputs:
                 hidden = hidden * self.config.d_model**-0.5
-            yes = self.config.yes_token_id
-            return SequenceClassifierOutput(logits=functional.linear(hidden, self.lm_head.weight[yes : yes + 1]))
+            yes, no = self.config.yes_token_id, getattr(self.config, "no_token_id", None)
+            row = self.lm_head.weight[yes : yes + 1]
+            if no is not None:
+                row = row - self.lm_head.weight[no : no + 1]
+            return SequenceClassifierOutput(logits=functional.linear(hidden, row))
 
         def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
             """Save as the plain language model that it is, so that other programs load the folder."""

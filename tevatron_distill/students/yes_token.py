@@ -1,19 +1,22 @@
-"""Score by the logit of ``Yes``: a causal language model through its Yes row, T5 through one decoder step."""
+"""Score by the logit of ``Yes``: a causal language model through its Yes row, T5 through one decoder step.
+
+Where a prompt names the other answer too, the score is the difference of the two logits, which is one row again: the
+difference of the two rows of the head.
+"""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from tevatron_distill.layouts import PointLayout
-from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
-from tevatron_distill.prompts import STUDENT_PROMPTS, PointPrompt
-from tevatron_distill.schema import InputError, Passage
+from tevatron_distill.prompts import PointPrompt
+from tevatron_distill.schema import InputError
 from tevatron_distill.students.cross_encoder import base_forward, check_one_label
 from tevatron_distill.students.loading import (
     Loaded,
@@ -22,16 +25,21 @@ from tevatron_distill.students.loading import (
     adapter_modules,
     add_adapter,
     classifier_class,
-    cut_text,
     load_config,
     load_model,
     load_tokenizer,
     refuse_random,
     set_config_pad,
 )
+from tevatron_distill.students.yes_prompts import LLM_RANKER_PROMPT, prompt_rows, student_prompt, words_around
 from tevatron_distill.students.yes_seq2seq import SEQ2SEQ
 
-DEFAULT_PROMPT = "instructdistill"
+LLM_RANKER = RerankerSettings(student="llm_ranker", prompt=LLM_RANKER_PROMPT, padding_side="left")
+"""Settings of open-retrievals' LLMRanker."""
+
+QUERY_TEMPLATE, PASSAGE_TEMPLATE = "A: {}", "B: {}"
+"""How bge-reranker-v2-gemma and open-retrievals call query and passage."""
+
 INCOMPLETE = "the folder must hold a whole language model, or a Yes-token student that was saved by training"
 
 
@@ -49,35 +57,46 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     prompt = student_prompt(settings.prompt)
     tokenizer, pad = load_tokenizer(source, options)
     config = load_config(source, options)
-    answer = settings.yes_token or prompt.yes
-    settings = replace(settings, prompt=prompt.name, yes_token=answer, pad_token_id=pad, pair_encoding=False)
-    if settings.yes_token_id is None:
-        token_id = answer_token(tokenizer, "" if config.is_encoder_decoder else prompt_end(prompt), answer)
-        settings = replace(settings, yes_token_id=token_id)
+    if prompt.name == LLM_RANKER_PROMPT:
+        settings = replace(
+            settings,
+            query_prefix=settings.query_prefix or QUERY_TEMPLATE,
+            passage_prefix=settings.passage_prefix or PASSAGE_TEMPLATE,
+        )
+    settings = replace(settings, prompt=prompt.name, pad_token_id=pad, pair_encoding=False)
+    settings = with_answers(settings, prompt, tokenizer, config.is_encoder_decoder)
     set_config_pad(config, pad)
     if config.is_encoder_decoder:
         return Loaded(
             tokenizer, load_seq2seq(source, config, settings, options), replace(settings, padding_side="right")
         )
-    settings = replace(settings, softcap=getattr(config.get_text_config(), "final_logit_softcapping", None))
+    softcap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+    if softcap is not None and settings.no_token_id is not None:
+        raise InputError(
+            f"{source.base}: this model caps each logit, so that a difference of two is no single row; "
+            f'got --no_token {settings.no_token}; leave it out by --no_token "", or choose another --prompt'
+        )
+    settings = replace(settings, softcap=softcap)
     return Loaded(tokenizer, load_causal(source, config, settings, options), settings)
 
 
-def student_prompt(name: str | None) -> PointPrompt:
-    """A row of ``STUDENT_PROMPTS``.
+def with_answers(settings: RerankerSettings, prompt: PointPrompt, tokenizer: Any, decodes: bool) -> RerankerSettings:
+    """Settings with the words of both answers and their tokens.
 
-    Raises:
-        InputError: if there is none of that name.
+    Args:
+        settings: as saved or asked for.
+        prompt: says the answers where the settings do not.
+        tokenizer: the model's.
+        decodes: a decoder begins with the answer, behind nothing.
     """
-    prompt = STUDENT_PROMPTS.get(name or DEFAULT_PROMPT)
-    if prompt is None:
-        raise InputError(f"--prompt must be one of {', '.join(STUDENT_PROMPTS)} for this student; got {name!r}")
-    return prompt
-
-
-def prompt_end(prompt: PointPrompt) -> str:
-    """The last line of the prompt, behind which the answer comes."""
-    return "".join(prompt.split("query", Passage("", "passage")))[-40:]
+    yes = settings.yes_token or prompt.yes
+    no = prompt.no if settings.no_token is None else settings.no_token
+    before = "" if decodes or not prompt.gap else words_around("query", prompt, settings)[1][-40:]
+    if settings.yes_token_id is None:
+        settings = replace(settings, yes_token_id=answer_token(tokenizer, before, yes))
+    if no and settings.no_token_id is None:
+        settings = replace(settings, no_token_id=answer_token(tokenizer, before, no))
+    return replace(settings, yes_token=yes, no_token=no)
 
 
 def answer_token(tokenizer: Any, before: str, answer: str) -> int:
@@ -120,7 +139,7 @@ def load_seq2seq(source: Source, config: Any, settings: RerankerSettings, option
         raise InputError(
             f"{source.base}: encoder-decoders of type {', '.join(SEQ2SEQ)} are supported; got {config.model_type}"
         )
-    config.yes_token_id = settings.yes_token_id
+    config.yes_token_id, config.no_token_id = settings.yes_token_id, settings.no_token_id
     model, missing = load_model(model_class, source, options, config)
     refuse_random(source, missing, (), INCOMPLETE)
     return add_adapter(model, source, options, "SEQ_2_SEQ_LM", ())
@@ -142,7 +161,9 @@ def load_causal(source: Source, config: Any, settings: RerankerSettings, options
 
 
 def yes_row(source: Source, settings: RerankerSettings, options: LoadOptions) -> torch.Tensor:
-    """The row of the language model's head that gives the logit of Yes, float ``[D]``, scaled as its logits are.
+    """The row of the language model's head that gives the score, float ``[D]``, scaled as its logits are.
+
+    It is the row of Yes, less that of No where there is one.
 
     Raises:
         InputError: if the folder holds no language model.
@@ -155,7 +176,10 @@ def yes_row(source: Source, settings: RerankerSettings, options: LoadOptions) ->
     config = load_config(source, options)
     model, missing = load_model(AutoModelForCausalLM, source, options, config)
     refuse_random(source, missing, (), INCOMPLETE)
-    row = model.get_output_embeddings().weight[settings.yes_token_id].detach().clone()
+    head = model.get_output_embeddings().weight.detach()
+    row = head[settings.yes_token_id].clone()
+    if settings.no_token_id is not None:
+        row -= head[settings.no_token_id]
     return row * logit_scale(config.get_text_config())
 
 
@@ -168,37 +192,10 @@ def logit_scale(config: Any) -> float:
 
 def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> PointLayout:
     """The layout of a loaded Yes-token student."""
-    rows = PromptRows(tokenizer, settings)
+    rows = prompt_rows(tokenizer, settings)
     inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     if model.config.is_encoder_decoder:
         return PointLayout(tokenizer, settings, rows, inputs)
     if settings.padding_side == "left" and "position_ids" in inspect.signature(base_forward(model)).parameters:
         inputs = (*inputs, "position_ids")
     return PointLayout(tokenizer, settings, rows, inputs, ends_at_pad=True)
-
-
-@dataclass
-class PromptRows:
-    """The prompt about one passage; where it is too long the passage is shortened, never the prompt's end."""
-
-    tokenizer: Any
-    settings: RerankerSettings
-
-    def __call__(self, query: str, passage: Passage) -> Row:
-        settings, tokenizer = self.settings, self.tokenizer
-        if settings.query_max_len:
-            query = cut_text(tokenizer, query, settings.query_max_len)
-        head, text, tail = student_prompt(settings.prompt).split(query, passage)
-        if settings.passage_max_len:
-            text = cut_text(tokenizer, text, settings.passage_max_len)
-        ids = tokenizer(head + text + tail)["input_ids"]
-        while len(ids) > settings.rerank_max_len:
-            length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-            if length == 0:
-                raise InputError(
-                    f"query {query[:60]!r}: the prompt with this query alone is {len(ids)} tokens long and "
-                    f"rerank_max_len is {settings.rerank_max_len}; raise it, or cut queries by --query_max_len"
-                )
-            text = cut_text(tokenizer, text, max(0, length - (len(ids) - settings.rerank_max_len)))
-            ids = tokenizer(head + text + tail)["input_ids"]
-        return Row(ids)
