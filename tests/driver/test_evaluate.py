@@ -152,3 +152,20 @@ def test_groups_with_metrics_serve_as_well(measured, capsys):
 def test_metrics_that_are_not_there_are_refused(measured, words, message):
     with pytest.raises(InputError, match=message):
         main(["--run_path", "blender.run", *words])
+
+
+def test_a_filter_of_candidates_is_one_of_the_oracle_too(measured, capsys):
+    (measured / "one.run").write_text("q1 m1/greedy 2\nq2 m1/greedy 2\n")
+    main(
+        [
+            "--metrics_path",
+            "blender.json",
+            "--run_path",
+            "one.run",
+            "--using_metrics",
+            "bart",
+            "--candidate_model",
+            "m1",
+        ]
+    )
+    assert ["oracle", "-2.5000"] in [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from tevatron_distill.arguments.data import CandidateArguments
+from tevatron_distill.formats.reading import ReadOptions
 from tevatron_distill.schema import InputError
 
 
-@dataclass
-class EvaluateArguments:
+@dataclass(kw_only=True)
+class EvaluateArguments(CandidateArguments):
     """What is measured against which judgements."""
 
     run_path: list[str] = field(metadata={"help": "one or more runs; the others are compared with the first"})
@@ -24,13 +26,6 @@ class EvaluateArguments:
             "puts first, beside oracle, random and best single system, and the agreement with the metrics' order"
         },
     )
-    using_metrics: str | None = field(
-        default=None,
-        metadata={
-            "help": "metrics (comma-separated) whose weighted mean is a candidate's score; default "
-            "rouge1,rouge2,rougeLsum, or the only one there is"
-        },
-    )
     per_query: bool = field(default=False, metadata={"help": "also give the value of every query"})
     output_path: str | None = field(default=None, metadata={"help": "also write everything as JSON"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
@@ -38,5 +33,10 @@ class EvaluateArguments:
     def __post_init__(self) -> None:
         if self.qrels_path is None and self.metrics_path is None:
             raise InputError("one of --qrels_path (judgements) and --metrics_path (candidates with metrics) is needed")
-        if self.using_metrics is not None and self.metrics_path is None:
-            raise InputError("--using_metrics is for --metrics_path; got it without")
+        for flag in fields(CandidateArguments):
+            if self.metrics_path is None and getattr(self, flag.name) != flag.default:
+                raise InputError(f"--{flag.name} is for --metrics_path; got it without")
+
+    def reading(self) -> ReadOptions:
+        """The flags on candidates as options of the readers."""
+        return ReadOptions(**{flag.name: getattr(self, flag.name) for flag in fields(CandidateArguments)})

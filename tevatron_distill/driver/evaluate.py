@@ -19,7 +19,6 @@ from tevatron_distill.formats import load_groups
 from tevatron_distill.formats.llm_blender import metric_names, score_by_metrics
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
-from tevatron_distill.formats.reading import ReadOptions
 from tevatron_distill.formats.runs import read_run
 from tevatron_distill.metrics import Evaluation, PairedTest, evaluate, paired_test
 from tevatron_distill.schema import InputError, Qrels, Run
@@ -58,8 +57,8 @@ def measure_relevance(args: EvaluateArguments, runs: Mapping[str, Run], qrels: Q
 
 def measure_selection(args: EvaluateArguments, runs: Mapping[str, Run], *, separate: bool) -> dict[str, Any]:
     """Print the quality of the runs' first candidates and the agreement with the metrics' order, and return them."""
-    path, options = args.metrics_path or "", ReadOptions(using_metrics=args.using_metrics)
-    groups = [score_by_metrics(path, group, args.using_metrics) for group in load_groups(path, options=options)]
+    path = args.metrics_path or ""
+    groups = [score_by_metrics(path, group, args.using_metrics) for group in load_groups(path, options=args.reading())]
     names = metric_names(path, groups[0].metrics or {}, args.using_metrics)
     selection = evaluate_selection(runs, groups, [*names, *(["score"] if len(names) > 1 else [])])
     tests = compare_with_first(selection.chosen)
