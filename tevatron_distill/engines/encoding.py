@@ -13,6 +13,7 @@ from tevatron_distill.schema import Candidates, InputError
 
 # Tokens of an answer beyond those of a proper one: the end of the sequence, and what spelling in context may add.
 SPARE_TOKENS = 4
+CLOSE_ENOUGH = 2  # tokens that a shortened prompt may leave unused
 
 
 class Encoded(NamedTuple):
@@ -86,17 +87,22 @@ class Encoder:
         encoded, limit = self._encode(request, None)
         if len(encoded.input_ids) <= limit:
             return encoded
-        fits, too_long = 0, max(map(len, request.passages), default=0)
         best, _ = self._encode(request, 0)
         if len(best.input_ids) > limit:
             self._refuse_length(request, len(best.input_ids) - limit)
-        while too_long - fits > 1:
-            middle = (fits + too_long) // 2
-            encoded, limit = self._encode(request, middle)
+        fits, too_long = 0, max(map(len, request.passages))
+        too_many = len(encoded.input_ids)
+        by_length = True
+        while too_long - fits > 1 and limit - len(best.input_ids) > CLOSE_ENOUGH:
+            # Tokens grow about evenly with characters; halving now and then bounds the steps where they do not.
+            share = (limit - len(best.input_ids)) / (too_many - len(best.input_ids)) if by_length else 0.5
+            middle = min(too_long - 1, max(fits + 1, fits + int(share * (too_long - fits))))
+            encoded, _ = self._encode(request, middle)
             if len(encoded.input_ids) <= limit:
                 fits, best = middle, encoded
             else:
-                too_long = middle
+                too_long, too_many = middle, len(encoded.input_ids)
+            by_length = not by_length
         return best._replace(shortened=True)
 
     def check(self, request: Request) -> None:
