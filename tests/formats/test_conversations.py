@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tevatron_distill.formats import load_candidates, load_groups
-from tevatron_distill.formats.conversations import read_prompt
+from tevatron_distill.formats.conversations import _passage, read_prompt
+from tevatron_distill.prompts import LIST_PROMPTS
 from tevatron_distill.schema import InputError, Passage
 
 
@@ -75,6 +76,27 @@ def test_a_written_conversation_reads_back(data):
     assert not window.doubtful
 
 
+@pytest.mark.parametrize("name", [name for name, one in LIST_PROMPTS.items() if one.replies is None])
+def test_a_group_written_by_a_prompt_of_ours_reads_back(write, toy_groups, name):
+    written = LIST_PROMPTS[name]
+    rows = []
+    for group in toy_groups:
+        texts = [written.passage_text(passage) for passage in group.passages]
+        turns = [text for _, text in written.render(group.query, texts, is_encoder_decoder=False).turns]
+        turns = [*([] if len(turns) == 2 else [""]), *turns, written.answer_text(group.permutation)]
+        rows.append({"id": group.query_id, "conversations": [{"from": "", "value": turn} for turn in turns]})
+    for group, again in zip(toy_groups, load_groups(write(*rows)), strict=True):
+        assert (again.query_id, again.query, again.permutation) == (group.query_id, group.query, group.permutation)
+        assert [passage.text for passage in again.passages] == [
+            written.passage_text(passage) for passage in group.passages
+        ]
+
+
+def test_hundreds_of_digits_are_out_of_range_and_no_crash(write):
+    [group] = load_groups(write(row(["a", "b"], f"[{'7' * 5000}] > [2] > [1]")))
+    assert group.permutation == (1, 0)
+
+
 def test_a_query_keeps_its_own_full_stop():
     assert read_prompt("here:1", prompt("what is the U.S.", ["a", "b"])).query == "what is the U.S."
 
@@ -100,8 +122,6 @@ def test_a_line_like_the_next_identifier_is_called_doubtful(write, caplog):
 
 
 def test_a_title_that_the_prompt_spells_out_is_a_title_again():
-    from tevatron_distill.formats.conversations import _passage
-
     assert _passage("d", "Title: T t Content: words") == Passage("d", "words", "T t")
 
 

@@ -165,7 +165,8 @@ def _passage(docid: str, text: str) -> Passage:
 
 
 def _number(identifier: str) -> int:
-    return int(identifier) if identifier.isdecimal() else ord(identifier.upper()) - ord("A") + 1
+    # Some broken models answer with hundreds of digits: nine of them are out of range already.
+    return int(identifier[:9]) if identifier.isdecimal() else ord(identifier.upper()) - ord("A") + 1
 
 
 Numbered = Sequence[tuple[int, "re.Match[str]"]]

@@ -84,7 +84,7 @@ def _positions(place: str, string: object) -> tuple[int, ...]:
     words = [word.strip(" []") for word in string.split(">")] if isinstance(string, str) else [""]
     if not all(word.isdecimal() for word in words):
         raise InputError(f'{place}: a permutation must be a string such as "3 > 1 > 2"; got {string!r}')
-    return tuple(int(word) - 1 for word in words)
+    return tuple(int(word[:9]) - 1 for word in words)  # more digits are out of range anyway
 
 
 def _retrieved(place: str, row: Row, name: str) -> tuple[str, str, tuple[Passage, ...]]:
