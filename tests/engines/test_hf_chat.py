@@ -146,6 +146,14 @@ def test_numbers_beyond_nine_are_several_tokens_and_letters_are_the_way_out(llam
     engine.prepare([CANDIDATES], replace(LIST_PROMPTS["rank_zephyr_alpha"], answer="choice"), 26)
 
 
+def test_numbers_that_are_single_tokens_name_as_many_passages(llama_folder):
+    engine = HFEngine(str(llama_folder))
+    engine._tokenizer.add_tokens([str(number) for number in range(10, 21)])
+    many = replace(CANDIDATES, passages=CANDIDATES.passages * 7)
+    encoded = engine._encoder.encode(ask(replace(LIST_PROMPTS["rank_zephyr"], answer="choice"), 20, many))
+    assert engine._tokenizer.convert_ids_to_tokens(encoded.labels) == [str(number + 1) for number in range(20)]
+
+
 @pytest.mark.parametrize("build", ["llama_folder", "t5_folder"])
 @pytest.mark.parametrize(
     ("prompt", "num_passages"),

@@ -85,6 +85,14 @@ def test_results_with_their_history_are_read_by_qid(tmp_path, lines):
     assert engine.answer([ask((2, 3), seven), ask((0, 1), seven)]) == ["[1]", "[2]"]
 
 
+def test_a_log_by_query_id_alone_is_read_in_the_order_of_its_calls(tmp_path):
+    rows = [{"query_id": "q1", "response": "[2]"}, {"query_id": "q2", "response": "[1]"}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[1]]))
+    engine = RecordedEngine(str(tmp_path / "log.jsonl"))
+    engine.prepare([CATS, DOGS], LIST, 2)
+    assert engine.answer([ask((2, 3), DOGS), ask((2, 3), CATS), ask((0, 1), DOGS)]) == ["[1]", "[2]", "[1]"]
+
+
 def test_several_files_are_one_log_in_the_order_of_their_names(tmp_path):
     write_rank_llm(tmp_path / "b.json", ROWS[2:])
     write_rank_llm(tmp_path / "a.json", ROWS[:2])

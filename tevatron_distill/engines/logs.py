@@ -107,11 +107,14 @@ def _add_row(log: Log, place: str, row: Row) -> None:
                 log.kinds.add("text")
             else:
                 _add_response(log, text_field(place, about, "text"), response)
+    elif "query_id" in row and "response" in row:
+        log.by_id.setdefault(id_field(place, row, "query_id"), []).append(_response(place, row))
+        log.kinds.add("text")
     elif "prompt" in row and "response" in row:
         _add_response(log, _query_in(place, row["prompt"]), _response(place, row))
     else:
         raise InputError(
-            f"{place}: a log's row has prompt and response (RankLLM's), invocations_history (its results), or docids "
+            f"{place}: a log's row has prompt and response (RankLLM's), invocations_history (its results), or query_id "
             f"and response (ours); got {', '.join(row)}"
         )
 

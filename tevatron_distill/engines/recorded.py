@@ -19,10 +19,10 @@ REQUESTS_PER_BATCH = 1024
 class RecordedEngine:
     """Gives the answers that a model gave before, so that teaching can be tested, audited and done again without it.
 
-    Our own logs (of ``--record_path``) know which passages a question showed, and are read by that. RankLLM's know
-    only the query, in the words of the prompt: the first question about it gets its first answer, and so on, which is
-    right for a teacher that asks as theirs did (windows from the back). Query texts are compared without case, spaces
-    and what cleaning may have changed.
+    Our own logs (of ``--record_path``) know which passages a question showed, and are read by that. Others know only
+    the query, RankLLM's by the words of the prompt: the first question about it gets its first answer, and so on,
+    which is right for a teacher that asks as theirs did (windows from the back). Query texts are compared without
+    case, spaces and what cleaning may have changed.
 
     Args:
         recorded_path: a log, or several by a pattern with ``*``, read in the order of their names.
