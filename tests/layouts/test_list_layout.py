@@ -79,6 +79,14 @@ def test_what_the_teacher_did_not_rank_is_not_taught(layout):
     assert (batch["answer_ids"][0] == NO_TARGET).all()
 
 
+def test_a_batch_without_anything_to_learn_still_has_a_loss_with_a_gradient(student):
+    batch = student.layout.collate([replace(GROUP, num_ranked=0)])
+    loss = student.model(**{name: batch[name] for name in student.layout.model_inputs}).lm_loss
+    loss.sum().backward()
+    assert loss.tolist() == [0.0]
+    assert all(not weight.grad.any() for weight in student.model.parameters() if weight.grad is not None)
+
+
 def test_a_drawn_order_is_shown_as_it_is_drawn(layout):
     drawn = GROUP.select([4, 0, 2])
     text = layout.tokenizer.decode(layout.collate([drawn])["input_ids"][0])

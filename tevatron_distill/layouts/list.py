@@ -102,7 +102,7 @@ class ListLayout:
         Returns:
             ``input_ids``, ``attention_mask``, ``position_ids`` int64 ``[W, T]``; ``answer_index`` int64 ``[W]``, the
             column of the bracket that opens the answer; ``identifier_ids`` int64 ``[W, n]``, 0 where a window has
-            fewer passages; and, where any group has an answer, ``answer_ids`` int64 ``[W, A]``: the tokens from that
+            fewer passages; and, for groups with a verdict, ``answer_ids`` int64 ``[W, A]``: the tokens from that
             bracket on, -100 behind their end.
         """
         windows = [self.window(group) for group in groups]
@@ -110,7 +110,7 @@ class ListLayout:
         width = batch["input_ids"].shape[1]
         batch["answer_index"] = torch.tensor([self.column(window, width) for window in windows])
         batch["identifier_ids"] = stack([window.identifier_ids for window in windows], 0)
-        if any(window.answered for window in windows):
+        if self.answers and any(isinstance(group, Group) for group in groups):
             targets = [
                 window.row.input_ids[window.answer_start :] if window.answered else [NO_TARGET] for window in windows
             ]
