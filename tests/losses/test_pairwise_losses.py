@@ -96,3 +96,64 @@ def test_a_mean_over_queries_is_not_a_mean_over_pairs() -> None:
     scores[1, 0] = -1.0
     losses = ranking_loss(LOSSES["rank_net"], scores, labels, mask)
     torch.testing.assert_close(losses, torch.tensor([math.log(2), math.log(1 + math.exp(1))]))
+
+
+def pair_scores_of(entries: dict[tuple[int, int], float]) -> tuple[Tensor, Tensor]:
+    scores = matrix(entries, fill=math.nan)
+    return scores, scores.isfinite()
+
+
+@pytest.mark.parametrize("name", ["pair_bce", "pair_mse", "open_instruct_bce", "rank_net"])
+def test_losses_of_both_logits_are_those_of_a_plain_loop_over_rows(name: str) -> None:
+    rows = [(0, 1, 0.7, -0.4), (2, 0, 1.5, 0.2)]  # left, right, and what they got; 1 and 2 were not shown
+    scores, shown = pair_scores_of({pair: got for i, j, a, b in rows for pair, got in (((i, j), a), ((j, i), b))})
+    labels = torch.tensor([[1.0, 0.0, 0.0]])
+
+    def softplus(x: float) -> float:
+        return math.log1p(math.exp(x))
+
+    expected = []
+    for i, j, left, right in rows:
+        one, two = labels[0, i].item(), labels[0, j].item()
+        sign = 1 if one > two else -1
+        expected.append(
+            {
+                "pair_bce": (softplus(-sign * left) + softplus(sign * right)) / 2,
+                "pair_mse": (left - one) ** 2 + (right - two) ** 2 - 2 * (left - right) * (one - two),
+                "open_instruct_bce": (softplus(left) - one * left + softplus(right) - two * right) / 2,
+                "rank_net": softplus(-sign * (left - right)),
+            }[name]
+        )
+    loss = ranking_loss(LOSSES[name], scores[:, 0], labels, ALL_THREE, pair_scores=scores.nan_to_num(), shown=shown)
+    assert loss.item() == pytest.approx(sum(expected) / len(rows), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pair_bce", "rank_net"])
+def test_a_tie_costs_nothing_and_pulls_nothing(name: str) -> None:
+    scores = torch.tensor([[[0.0, 2.0], [-1.0, 0.0]]], requires_grad=True)
+    shown = ~torch.eye(2, dtype=torch.bool)[None]
+    two = torch.ones(1, 2, dtype=torch.bool)
+    loss = ranking_loss(LOSSES[name], scores[:, 0], torch.ones(1, 2), two, pair_scores=scores, shown=shown)
+    loss.sum().backward()
+    assert loss.item() == 0.0
+    assert scores.grad is not None
+    assert not scores.grad.any()
+
+
+@pytest.mark.parametrize("name", ["pair_bce", "rank_net", "open_instruct_bce"])
+def test_a_margin_of_minus_two_hundred_in_half_precision_has_a_finite_loss(name: str) -> None:
+    scores = torch.tensor([[[0.0, -100.0], [100.0, 0.0]]], dtype=torch.float16)
+    shown = ~torch.eye(2, dtype=torch.bool)[None]
+    two = torch.ones(1, 2, dtype=torch.bool)
+    labels = torch.tensor([[1.0, 0.0]])
+    loss = ranking_loss(LOSSES[name], scores[:, 0], labels, two, pair_scores=scores, shown=shown)
+    assert loss.item() == pytest.approx(200 if name == "rank_net" else 100)
+
+
+@pytest.mark.parametrize("name", ["pair_bce", "pair_mse", "open_instruct_bce"])
+def test_losses_of_both_logits_refuse_a_student_that_scores_passages_and_preferences(name: str) -> None:
+    with pytest.raises(ValueError, match="the student gives none"):
+        ranking_loss(LOSSES[name], SCORES, SCORES, ALL_THREE)
+    shown = ~torch.eye(3, dtype=torch.bool)[None]
+    with pytest.raises(ValueError, match=r"must be \[num_queries, group_size\]"):
+        LOSSES[name].function(matrix({}, 0.0), matrix({}, 0.5), shown)

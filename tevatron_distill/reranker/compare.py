@@ -23,8 +23,8 @@ CONVERSATION = "Finish the following coversation in each i-th turn by filling in
 class Comparisons:
     """Calls of a student that compares, mixed into the reranker.
 
-    ``inputs`` are texts of sources, candidates are texts; lists may be of any length each, equal ones too. ``batch_size``
-    of LLM-Blender's calls has no meaning here: batches are formed by ``max_batch_tokens``.
+    ``inputs`` are texts of sources, candidates are texts; lists may be of any length each, and hold equal texts.
+    LLM-Blender's ``batch_size`` has no meaning here: batches are formed by ``max_batch_tokens``.
     """
 
     model: Any
@@ -100,15 +100,15 @@ class Comparisons:
             )
             for one in conversations_a
         ]
-        texts = [
+        first, second = (
             [
                 "\n".join(f"<Response {place + 1}>: {turn['content']}" for place, turn in enumerate(one[1::2]))
                 for one in conversations
             ]
             for conversations in (conversations_a, conversations_b)
-        ]
+        )
         instructions = [CONVERSATION] * len(sources)
-        return self.compare(sources, *texts, instructions, mode=mode, return_logits=return_logits)
+        return self.compare(sources, first, second, instructions, mode=mode, return_logits=return_logits)
 
     def rank_with_ref(
         self,
@@ -257,4 +257,6 @@ def check_conversations(number: int, one: Sequence[Mapping[str, str]], two: Sequ
         if not turns or roles != ["USER", "ASSISTANT"] * (len(turns) // 2):
             raise InputError(f"conversation {number}: turns must be USER, ASSISTANT, USER, …; got {', '.join(roles)}")
     if [turn["content"] for turn in one[::2]] != [turn["content"] for turn in two[::2]]:
-        raise InputError(f"conversation {number}: the user must say the same in both; compare answers to the same turns")
+        raise InputError(
+            f"conversation {number}: the user must say the same in both; compare answers to the same turns"
+        )

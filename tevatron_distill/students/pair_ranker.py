@@ -79,9 +79,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     config.n_tasks, config.drop_out = getattr(config, "n_tasks", 1), getattr(config, "drop_out", DROPOUT)
     set_config_pad(config, pad)
     # PairRM-hf keeps its backbone under pretrained_model
-    model, missing = load_model(
-        pair_class(parent), source, options, config, key_mapping={r"^pretrained_model\.": ""}
-    )
+    model, missing = load_model(pair_class(parent), source, options, config, key_mapping={r"^pretrained_model\.": ""})
     refuse_random(source, missing, HEAD if options.training else adapter_modules(source), INCOMPLETE)
     if new_markers:
         start_markers(model, tokenizer, ids)
@@ -124,7 +122,7 @@ def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> PairLayout
     Raises:
         InputError: if the tokenizer has no token that ends a segment.
     """
-    kind, parent = backbone_kind("", model.config)
+    kind, _ = backbone_kind("", model.config)
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "places")
     if kind == "encoder_decoder":
         inputs += ("decoder_input_ids", "decoder_attention_mask")
@@ -193,9 +191,7 @@ class SegmentRows:
         begin = [self.start] if self.start is not None else []
         around = len(begin) + read_last
         left = (settings.query_max_len or 0) - len(source)
-        room = min(
-            (settings.passage_max_len or 0) + left // 2, (settings.rerank_max_len - len(source) - around) // 2
-        )
+        room = min((settings.passage_max_len or 0) + left // 2, (settings.rerank_max_len - len(source) - around) // 2)
         room -= len(self.opening) + 2
         one, two = (
             [*self.opening, marker, *tokens[:room], *self.closing]
