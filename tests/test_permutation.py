@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tevatron_distill.permutation import (
+    FUSIONS,
     RANK_TRANSFORMS,
     check_permutation,
     complete_permutation,
@@ -61,9 +62,51 @@ def test_an_unknown_label_transform_is_refused():
         labels_from_ranks([1], "cubic")
 
 
-@given(orders, st.integers(1, 3))
-def test_equal_orders_fuse_to_themselves(order, times):
-    assert fuse([order] * times) == order
+@pytest.mark.parametrize("method", FUSIONS)
+@given(order=orders, times=st.integers(1, 3))
+def test_equal_orders_fuse_to_themselves(method, order, times):
+    assert fuse([order] * times, method) == order
+
+
+same_size = st.integers(1, 7).flatmap(
+    lambda size: st.lists(st.permutations(range(size)).map(tuple), min_size=1, max_size=5)
+)
+
+
+@pytest.mark.parametrize("method", FUSIONS)
+@given(several=same_size, seed=st.randoms(use_true_random=False))
+def test_fusion_does_not_depend_on_who_speaks_first(method, several, seed):
+    again = list(several)
+    seed.shuffle(again)
+    assert fuse(several, method) == fuse(again, method)
+
+
+@pytest.mark.parametrize("method", FUSIONS)
+@given(several=same_size)
+def test_what_all_put_before_another_stays_before_it(method, several):
+    fused = invert(fuse(several, method))
+    places = [invert(order) for order in several]
+    for i, j in itertools.permutations(range(len(fused)), 2):
+        if all(place[i] < place[j] for place in places):
+            assert fused[i] < fused[j]
+
+
+@given(several=same_size, data=st.data())
+def test_borda_counts_how_many_stand_behind_and_shares_the_tied_places(several, data):
+    size = len(several[0])
+    ranked = [data.draw(st.integers(0, size)) for _ in several]
+    points = [0.0] * size
+    for order, number in zip(several, ranked, strict=True):
+        for i, j in itertools.permutations(range(size), 2):
+            i_place, j_place = (min(order.index(position), number) for position in (i, j))
+            points[i] += 1.0 if i_place < j_place else 0.5 if i_place == j_place else 0.0
+    assert fuse(several, "borda", num_ranked=ranked) == from_scores(points)
+
+
+def test_an_order_gives_nothing_to_passages_that_it_does_not_rank():
+    # position 1: 1/61, position 0: 1/62, position 2: nothing twice
+    assert fuse([(0, 1, 2), (1, 0, 2)], num_ranked=[0, 2]) == (1, 0, 2)
+    assert fuse([(2, 1, 0)], num_ranked=[0]) == (0, 1, 2)
 
 
 def test_fusion_sums_reciprocal_ranks():
@@ -73,6 +116,8 @@ def test_fusion_sums_reciprocal_ranks():
         fuse([])
     with pytest.raises(InputError, match="each of"):
         fuse([(0, 1), (0, 1, 2)])
+    with pytest.raises(InputError, match="one of rrf, borda; got 'vote'"):
+        fuse([(0, 1)], "vote")
 
 
 def test_completing_an_order_refuses_repeats():

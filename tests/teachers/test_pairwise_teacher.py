@@ -23,6 +23,7 @@ class ScriptedEngine:
 
     model_name = "scripted"
     identity = "scripted"
+    answers = frozenset({"choice"})
     num_tokens = num_shortened = 0
 
     def __init__(self, logits):
@@ -207,3 +208,50 @@ def test_a_block_of_queries_is_taught_as_each_query_alone(name, sort, t5_folder,
         for (i, j, p), (i2, j2, p2) in zip(alone.preferences, together[index].preferences, strict=True):
             assert (i, j) == (i2, j2)
             assert p == pytest.approx(p2, abs=2e-6)
+
+
+def test_duot5_adds_the_probabilities_of_both_orders(cache):
+    logits = {(0, 1): (2.0, 0.0), (1, 0): (0.0, 1.0), (0, 2): (0.0, 3.0), (2, 0): (1.0, 0.0)}
+    logits |= {(1, 2): (0.5, 0.0), (2, 1): (0.0, 0.0)}
+
+    def p(difference):
+        return 1 / (1 + 2.718281828459045**-difference)
+
+    teacher = AskingTeacher(PairwiseOracle(PAIR_PROMPTS["duot5"]), ScriptedEngine(logits), allpair, "allpair", cache)
+    [(_, group)] = teacher.teach([candidates_of(3)])
+    assert group.scores == pytest.approx(
+        (
+            p(2) + (1 - p(-1)) + p(-3) + (1 - p(1)),
+            p(-1) + (1 - p(2)) + p(0.5) + (1 - p(0)),
+            p(1) + (1 - p(-3)) + p(0) + (1 - p(0.5)),
+        )
+    )
+    assert group.permutation == (2, 0, 1)
+    assert group.preferences[0] == (0, 1, round((p(2) + 1 - p(-1)) / 2, 6))
+
+
+def test_the_names_of_vicuna_1_5_are_nothing_special(cache):
+    # llm-rankers takes any model with "v1.5" in its name for a Vicuna, and frames its prompts so
+    engine = ScriptedEngine({(0, 1): (1.0, 0.0), (1, 0): (0.0, 1.0)})
+    engine.model_name = "some-model-v1.5"
+    [(_, group)] = AskingTeacher(PairwiseOracle(PROMPT), engine, allpair, "allpair", cache).teach([candidates_of(2)])
+    assert group.permutation == (0, 1)
+
+
+def test_prompts_are_counted_one_by_one(cache):
+    # llm-rankers counts batches in one sort and one for two prompts in another
+    logits = {(i, j): (float(i > j), float(j > i)) for i, j in permutations(range(6), 2)}
+    teacher = AskingTeacher(PairwiseOracle(PROMPT), ScriptedEngine(logits), heapsort, "heapsort", cache)
+    list(teacher.teach([candidates_of(6)]))
+    assert teacher.report()["asked"] == 2 * teacher.report()["pairs"]
+
+
+@pytest.mark.parametrize(("name", "sort"), [("allpair", allpair), ("heapsort", heapsort)])
+def test_a_conflict_is_half_a_vote_for_each_in_every_sort(name, sort, cache):
+    # llm-rankers gives half a vote in allpair, and "not greater" in its sorts, where the order of asking decides
+    logits = dict.fromkeys(permutations(range(5), 2), (1.0, 0.0))
+    [(_, group)] = AskingTeacher(PairwiseOracle(PROMPT), ScriptedEngine(logits), sort, name, cache).teach(
+        [candidates_of(5)]
+    )
+    assert group.permutation == (0, 1, 2, 3, 4)
+    assert {p for *_, p in group.preferences} == {0.5}

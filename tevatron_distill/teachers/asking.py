@@ -49,10 +49,11 @@ class AskingTeacher:
         }
 
     def prepare(self, candidates: Sequence[Candidates]) -> None:
-        """Let the engine see all queries before the first question."""
-        longest = max((self._depth(entry) for entry in candidates), default=0)
-        size = self._question_size
-        self._engine.prepare(candidates, self._oracle.prompt, size if size <= 2 else min(size, max(2, longest)))
+        """Let the engine see all queries that there is something to ask about, before the first question."""
+        asked = [entry for entry in candidates if self._depth(entry) >= min(2, self._question_size)]
+        longest = max((self._depth(entry) for entry in asked), default=2)
+        size = self._question_size if self._question_size <= 2 else min(self._question_size, longest)
+        self._engine.prepare(asked, self._oracle.prompt, size)
 
     def _depth(self, entry: Candidates) -> int:
         return min(len(entry.passages), self._sort_depth or len(entry.passages))
