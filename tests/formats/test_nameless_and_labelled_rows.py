@@ -43,6 +43,15 @@ def test_the_keys_of_a_row_may_be_named(write):
         load_groups(write(row), options=ReadOptions(query_key="question", positive_key="good", negative_key="worse"))
 
 
+def test_a_key_that_the_rows_lack_is_refused_unless_only_what_fits_is_asked_for(write):
+    path = write({"query": "q", "pos": ["p"], "neg": ["n"]})
+    with pytest.raises(InputError, match=r"--positive_key is for rows of open_retrievals; .* holds flagembedding rows"):
+        load_groups(path, options=ReadOptions(positive_key="good"))
+    assert load_groups(path, options=ReadOptions(positive_key="good", only_fitting=True)) == load_groups(path)
+    [judged] = load_groups(path, options=ReadOptions(positive_key="pos", negative_key="neg"))
+    assert judged.passages[0].docid == "1-pos0"
+
+
 def test_a_positive_among_the_negatives_is_no_negative(write, caplog):
     with caplog.at_level(logging.WARNING):
         [group] = load_groups(write({**OPEN, "negative": ["p0", "n0", "n0"]}))
@@ -76,9 +85,12 @@ def test_labelled_pairs_are_brought_together_by_their_query(write, caplog):
     assert "queries whose labels are all equal are left out: 1 times" in caplog.text
 
 
-@pytest.mark.parametrize("key", ["document", "passage", "text", "answer"])
+@pytest.mark.parametrize("key", ["document", "passage", "text", "answer", "words of any kind"])
 def test_the_text_of_a_pair_may_stand_under_any_name(write, key):
-    rows = [{"query_id": 7, "query": "a", key: text, "label": n, "docid": f"d{n}"} for n, text in enumerate("xy")]
+    rows = [
+        {"query_id": 7, "_id": "row", "query": "a", key: text, "label": n, "docid": f"d{n}"}
+        for n, text in enumerate("xy")
+    ]
     [group] = load_groups(write(*rows))
     assert group.query_id == "7"
     assert group.passages == (Passage("d0", "x"), Passage("d1", "y"))

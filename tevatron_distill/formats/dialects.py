@@ -136,12 +136,12 @@ FORMATS: dict[str, Format] = {  # told in this order: a row may hold the keys of
     ),
     "flagembedding": Format(
         "query, pos, neg, pos_scores, neg_scores",
-        lambda row, options: "pos" in row and "query" in row and options.positive_key in (None, "positive"),
+        lambda row, options: "pos" in row and "query" in row and options.positive_key not in row,
         each_row(flagembedding.parse_row),
     ),
     "labelled_lists": Format(
         "query, docs [text], labels [number]",
-        lambda row, options: labelled.is_labelled_list(row) and options.positive_key is None,
+        lambda row, options: labelled.is_labelled_list(row) and options.positive_key not in row,
         each_row(labelled.parse_list),
         each_row(labelled.parse_list_candidates),
     ),

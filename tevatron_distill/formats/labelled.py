@@ -12,7 +12,8 @@ from tevatron_distill.schema import Candidates, Group, InputError, Passage
 
 LABEL_KEYS = ("labels", "label", "scores", "score")
 QUERY_KEYS = ("query", "question", "anchor", "sentence1")
-ID_KEYS = ("query_id", "qid", "docid", "doc_id", "document_id", "passage_id", "id", "title")
+TEXT_KEYS = ("document", "passage", "text", "doc", "answer", "response", "positive", "sentence2")
+ID_KEYS = ("_id", "query_id", "qid", "docid", "doc_id", "document_id", "passage_id", "id", "title")
 
 
 def is_labelled_list(row: Row) -> bool:
@@ -164,8 +165,9 @@ def _query_key(row: Row) -> str | None:
 
 def _text_key(row: Row) -> str | None:
     query_key = _query_key(row)
-    texts = [k for k, value in row.items() if isinstance(value, str) and k not in ID_KEYS and k != query_key]
-    return next(iter(texts), None)
+    others = [key for key, value in row.items() if isinstance(value, str) and key not in ID_KEYS]
+    named = [key for key in TEXT_KEYS if key in others]
+    return next((key for key in [*named, *others] if key != query_key), None)
 
 
 def _texts_key(row: Row) -> str | None:
