@@ -179,6 +179,13 @@ def test_labels_are_read_where_the_answer_stands(build, prompt, num_passages, re
     assert len(engine.answer([ask(prompt, num_passages)])[0]) == len(names)
 
 
+def test_a_label_takes_the_space_at_the_prompts_end_for_its_own(llama_folder):
+    engine = HFEngine(str(llama_folder))
+    encoded = engine._encoder.encode(ask(POINT_PROMPTS["monot5"], 1))
+    assert engine._tokenizer.convert_ids_to_tokens(encoded.labels) == ["Ġtrue", "Ġfalse"]
+    assert engine._tokenizer.decode(encoded.input_ids).endswith("Relevant:")
+
+
 def test_a_label_may_share_its_token_with_the_bracket_before_it(tmp_path, make_folder):
     folder = tmp_path / "model"
     shutil.copytree(make_folder(build_causal, "llama"), folder)

@@ -68,8 +68,9 @@ class Chat:
             InputError: if the chat template does not show the turns.
         """
         if wording.framed or not self.used:
-            gap = wording.gap if wording.prefix or not wording.framed else ""
-            return Shown(wording.text() + wording.prefix, gap, wording.framed)
+            text = wording.text() + wording.prefix
+            follows = text[-1:].isspace() or (wording.framed and not wording.prefix)
+            return Shown(text, "" if follows else wording.gap, wording.framed)
         thinks = thinks and self._thinking
         roles = tuple(role for role, _ in wording.turns)
         if roles not in self._keeps_system:
