@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,29 +13,16 @@ from typing import Any
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
+from tevatron_distill.arguments.aliases import ALIASES, canonical_words
 from tevatron_distill.schema import InputError
 
-ALIASES: dict[str, str] = {
-    # open-retrievals, InstructDistill, RankLLM, LLM-Blender spell it left; we spell it right
-    "data_name_or_path": "dataset_path",
-    "train_dataset_path": "dataset_path",
-    "train_data_path": "dataset_path",
-    "top_k_candidates": "depth",
-    "loss_type": "loss",
-    "ranking_loss": "loss",
-    "use_lora": "lora",
-    "model_path": "model_name_or_path",
-    "model_name": "model_name_or_path",
-    "save_path": "output_dir",
-    "max_length": "rerank_max_len",
-    # transformers 5 removed or renamed these
-    "evaluation_strategy": "eval_strategy",
-    "warmup_ratio": "warmup_steps",  # a number below 1 is a share of all steps
-}
+logger = logging.getLogger(__name__)
 
 
 def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: str | None = None) -> tuple[Any, ...]:
     """Parse a command line, or the one JSON or YAML file that stands in its place, into dataclasses.
+
+    Flags of other projects (see `ALIASES`) are taken, and the command line is then logged in our spelling.
 
     Args:
         argv: words of the command line without the program's name; None takes ``sys.argv[1:]``.
@@ -44,15 +33,20 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
         One instance of each dataclass, in order.
 
     Raises:
-        InputError: if the file cannot be read or holds an unknown or missing key.
+        InputError: if the file cannot be read or holds an unknown or missing key, or a foreign flag cannot be taken.
         SystemExit: on a wrong command line (argparse's own message, status 2).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = HfArgumentParser(dataclass_types, allow_abbrev=False, prog=prog)
     known = {action.dest for action in parser._actions}
     if len(words) == 1 and words[0].endswith((".json", ".yaml", ".yml")):
-        return _parse_file(parser, Path(words[0]), known)
-    words = [_canonical_flag(word, known) for word in words]
+        values = _read_file(Path(words[0]))
+        if not any(key in ALIASES and key not in known for key in values):
+            return _parse_values(parser, values, words[0], known)
+        words = [word for key, value in values.items() for word in _as_words(key, value)]
+    words, foreign = canonical_words(words, known, prog)
+    if foreign:
+        logger.info("in our spelling: python -m tevatron_distill.driver.%s %s", prog, shlex.join(words))
     try:
         *parsed, rest = parser.parse_args_into_dataclasses(
             words, return_remaining_strings=True, look_for_args_file=False
@@ -66,17 +60,7 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
     return tuple(parsed)
 
 
-def _canonical_flag(word: str, known: set[str]) -> str:
-    flag, equals, value = word.partition("=")
-    if not flag.startswith("--"):
-        return word
-    name = flag[2:].replace("-", "_")
-    if name not in known and ALIASES.get(name) in known:
-        name = ALIASES[name]
-    return f"--{name}{equals}{value}" if name in known else word
-
-
-def _parse_file(parser: HfArgumentParser, path: Path, known: set[str]) -> tuple[Any, ...]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
@@ -84,9 +68,16 @@ def _parse_file(parser: HfArgumentParser, path: Path, known: set[str]) -> tuple[
         raise InputError(f"{path}: the arguments file must be readable JSON or YAML; got {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: the arguments file must hold one object of flags; got {type(values).__name__}")
-    values = {
-        ALIASES[key] if key not in known and ALIASES.get(key) in known else key: value for key, value in values.items()
-    }
+    return values
+
+
+def _as_words(key: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    return [f"--{key}", *(str(one) for one in (value if isinstance(value, list) else [value]))]
+
+
+def _parse_values(parser: HfArgumentParser, values: dict[str, Any], path: str, known: set[str]) -> tuple[Any, ...]:
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(f"{path}: unknown keys {unknown}; a key is a flag without its dashes, see --help")
