@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,11 +9,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 
 from tevatron_distill.collator import GroupCollator
 from tevatron_distill.dataset import TeacherPermutationDataset
-from tevatron_distill.layouts import RerankerSettings
+from tevatron_distill.layouts import PointLayout, RerankerSettings
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
-from tevatron_distill.schema import Group, Passage
+from tevatron_distill.schema import Group, InputError, Passage
 from tevatron_distill.students import STUDENTS
-from tevatron_distill.trainer import DistillRerankerTrainer, check_launch, eval_judgements
+from tevatron_distill.trainer import DistillRerankerTrainer, check_launch, chosen_score, eval_judgements
 
 WORDS = ["red", "green", "blue", "yellow", "one", "two", "three", "four", "five", "six", "seven"]
 
@@ -259,3 +260,53 @@ def test_several_gpus_without_a_launcher_are_refused(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(ValueError, match="torchrun --nproc_per_node 4"):
         check_launch(world_size=1, n_gpu=4)
+
+
+class WithTerm(PointLayout):
+    """A layout with a further term of the loss, 2 for each query."""
+
+    def verdict(self, outputs, batch):
+        return replace(super().verdict(outputs, batch), terms={"extra": torch.full((len(batch["mask"]),), 2.0)})
+
+
+@pytest.mark.parametrize(
+    ("loss_weight", "term_weights", "expected"),
+    [
+        (1.0, {}, lambda ranking: ranking + 0.5 * 2.0),  # the layout's own weight
+        (3.0, {"extra": 0.25}, lambda ranking: 3.0 * ranking + 0.25 * 2.0),
+        (0.0, {"extra": 1.0}, lambda ranking: 2.0),
+    ],
+)
+def test_further_terms_are_weighted_and_added_to_each_querys_loss(
+    bert_classifier_folder, tmp_path, loss_weight, term_weights, expected
+):
+    plain = build(bert_classifier_folder, tmp_path, groups_of(3))
+    inner = plain.layout
+    layout = WithTerm(inner.tokenizer, inner.settings, inner.encode, inner.model_inputs, term_weights={"extra": 0.5})
+    trainer = DistillRerankerTrainer(
+        model=plain.model,
+        args=plain.args,
+        data_collator=GroupCollator(layout),
+        loss_weight=loss_weight,
+        term_weights=term_weights,
+    )
+    batch = plain.data_collator(groups_of(3))
+    with torch.no_grad():
+        plain.model.eval()
+        _, ranking = plain.score(plain.model, batch)
+        _, per_query = trainer.score(plain.model, batch)
+    assert torch.allclose(per_query, torch.as_tensor(expected(ranking)).expand(3))
+
+
+@pytest.mark.parametrize("loss", ["metric_bce", "pair_bce"])
+def test_a_loss_that_the_student_cannot_learn_by_is_refused_before_training(bert_classifier_folder, tmp_path, loss):
+    plain = build(bert_classifier_folder, tmp_path, groups_of(2))
+    with pytest.raises(InputError, match=f"--loss {loss} learns from .*choose one of .*rank_net"):
+        DistillRerankerTrainer(model=plain.model, args=plain.args, data_collator=plain.data_collator, loss=loss)
+
+
+def test_the_chosen_candidates_score_is_the_one_that_the_student_puts_first():
+    passages = (Passage("a", "one"), Passage("b", "two"))
+    group = Group("q", "?", passages, (0, 1), 2, scores=(0.25, 0.75))
+    assert chosen_score(group, {"a": 1.0, "b": -1.0}) == 0.25
+    assert chosen_score(group, {"a": 1.0, "b": 2.0}) == 0.75

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import EvalPrediction, Trainer, TrainerCallback
@@ -39,7 +40,8 @@ class DistillRerankerTrainer(Trainer):
 
     The loss is the sum over queries divided by the number of queries in the whole accumulated batch on all ranks, so
     it does not depend on batch size, accumulation or the number of processes. Evaluation reports ``eval_loss``, the
-    mean over queries, and trec_eval's measures, so ``metric_for_best_model="nDCG@10"`` works.
+    mean over queries, and trec_eval's measures, so ``metric_for_best_model="nDCG@10"`` works; for candidates with
+    metrics also ``eval_dev_score``, the mean score of the candidate that the student puts first.
 
     Raises:
         ValueError: if the collator is no ``GroupCollator``, or its labels are none that the loss takes.
@@ -176,7 +178,11 @@ class DistillRerankerTrainer(Trainer):
             }
         qrels, prefix = eval_judgements(self._evaluated, self.eval_qrels)
         means = evaluate(run, qrels, EVAL_MEASURES).mean
-        return {"loss": float(per_query.mean()), **{f"{prefix}{name}": means[name] for name in EVAL_MEASURES}}
+        report = {"loss": float(per_query.mean()), **{f"{prefix}{name}": means[name] for name in EVAL_MEASURES}}
+        if all(group.metrics and group.scores for group in self._evaluated):
+            chosen = [chosen_score(group, run[group.query_id]) for group in self._evaluated]
+            report["dev_score"] = float(np.mean(chosen))  # LLM-Blender's name
+        return report
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
@@ -185,6 +191,12 @@ class DistillRerankerTrainer(Trainer):
             self.layout.settings.save(folder)
             # a pickle that nothing reads back; the arguments stand in run_config.json
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def chosen_score(group: Group, scores: Mapping[str, float]) -> float:
+    """The teacher's score of the passage that a student's scores, by docid, put first."""
+    names = [passage.docid for passage in group.passages]
+    return (group.scores or ())[names.index(max(names, key=lambda name: scores[name]))]
 
 
 class _DrawAnew(TrainerCallback):

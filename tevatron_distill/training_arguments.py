@@ -24,8 +24,13 @@ class DistillTrainingArguments(TrainingArguments):
     and not a dictionary of model inputs.
     """
 
-    loss: str = field(
-        default="softmax_ce", metadata={"choices": list(LOSSES), "help": "ranking loss (see the README's table)"}
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(LOSSES),
+            "help": "ranking loss (see the README's table; default: softmax_ce, rank_net for pair_ranker and listwise, "
+            "margin_rank for simcls, metric_bce for summa_reranker)",
+        },
     )
     objective: str | None = field(
         default=None,
@@ -59,11 +64,11 @@ class DistillTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        check_choice("loss", self.loss, list(LOSSES))
+        if self.loss is not None:
+            check_choice("loss", self.loss, list(LOSSES))
         if self.objective is not None:
             check_choice("objective", self.objective, OBJECTIVES)
-        if self.weighted and "weighted" not in LOSSES[self.loss].options:
-            raise InputError(f"--weighted weighs the pairs of --loss rank_net; got --loss {self.loss}")
+        self.loss_options()
         if self.ranking_weight is not None and self.ranking_weight <= 0:
             raise InputError(
                 f"--ranking_weight must be more than 0; got {self.ranking_weight}; without a ranking loss: "
@@ -76,8 +81,17 @@ class DistillTrainingArguments(TrainingArguments):
         super().__post_init__()
 
     def loss_options(self) -> dict[str, float]:
-        """Keyword options of the chosen loss, by name."""
-        return {name: getattr(self, name) for name in LOSSES[self.loss].options}
+        """Keyword options of the chosen loss, by name.
+
+        Raises:
+            InputError: if pairs are to be weighted by a loss that cannot do it.
+        """
+        if self.loss is None:
+            return {}
+        options = LOSSES[self.loss].options
+        if self.weighted and "weighted" not in options:
+            raise InputError(f"--weighted weighs the pairs of --loss rank_net; got --loss {self.loss}")
+        return {name: getattr(self, name) for name in options}
 
     def loss_weights(self, term_weights: Mapping[str, float]) -> tuple[float, dict[str, float]]:
         """What ``--objective`` makes of the ranking loss and of the student's further terms.
@@ -107,4 +121,4 @@ class DistillTrainingArguments(TrainingArguments):
         if objective == "ranking":
             return self.ranking_weight or 1.0, {ANSWER_TERM: 0.0} if answers else {}
         published = {"rank_net": 10.0 if self.weighted else 1.0, "list_net": 0.1}
-        return self.ranking_weight or published.get(self.loss, 1.0), {}
+        return self.ranking_weight or published.get(self.loss or "", 1.0), {}

@@ -170,6 +170,9 @@ class TrainDataArguments(DatasetArguments):
     eval_dataset_path: str | None = field(
         default=None, metadata={"help": "groups or candidates that are ranked during training"}
     )
+    test_dataset_path: str | None = field(
+        default=None, metadata={"help": "candidates that are ranked after training, into OUTPUT_DIR/run.tsv"}
+    )
     eval_qrels_path: str | None = field(
         default=None, metadata={"help": "judgements for the evaluation; without them the teacher's ten best are graded"}
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -18,13 +18,16 @@ from tevatron_distill.dataset import TeacherPermutationDataset
 from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.folder import FolderRecord
+from tevatron_distill.formats.jsonl import expand_pattern
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.reading import Tally
+from tevatron_distill.formats.runs import write_run
 from tevatron_distill.layouts import Layout
 from tevatron_distill.layouts.list import ListLayout
 from tevatron_distill.losses import LOSSES
+from tevatron_distill.reranker import Reranker
 from tevatron_distill.schema import Candidates, Group, InputError, Qrels
-from tevatron_distill.students import load_student
+from tevatron_distill.students import STUDENTS, load_student, student_name
 from tevatron_distill.trainer import DistillRerankerTrainer, check_launch
 from tevatron_distill.training_arguments import ANSWER_TERM, DistillTrainingArguments
 
@@ -37,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv, ModelArguments, LayoutArguments, TrainDataArguments, DistillTrainingArguments, prog="train"
     )
     check_launch(training_args.world_size, training_args.n_gpu)
+    training_args.loss = training_args.loss or default_loss(model_args)
     record = FolderRecord(
         training_args.output_dir,
         as_mapping(model_args, layout_args, data_args, training_args),
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     keywords["settings"]["metrics"] = metrics or None
     tokenizer, model, layout = load_student(**keywords)
     loss_weight, term_weights = training_args.loss_weights(layout.term_weights)
-    set_answers(layout, loss_weight, term_weights)
+    prepare_windows(layout, loss_weight, term_weights, largest_group(groups, data_args.train_group_size, eval_dataset))
     trainer = DistillRerankerTrainer(
         model=model,
         args=training_args,
@@ -87,14 +91,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or unfinished)
     trainer.save_model()
     if trainer.is_world_process_zero():
+        if data_args.test_dataset_path is not None:
+            rank_test(data_args, training_args)
         record.finish({"log_history": trainer.state.log_history})
 
 
-def set_answers(layout: Layout, loss_weight: float, term_weights: Mapping[str, float]) -> None:
-    """Leave the answers out of a list student's rows where they are not learned.
+def rank_test(data_args: TrainDataArguments, training_args: DistillTrainingArguments) -> None:
+    """Rank ``--test_dataset_path`` by the student that was saved, into ``OUTPUT_DIR/run.tsv``."""
+    options = replace(data_args.reading_for_evaluation(), max_queries=data_args.max_predict_data_size)
+    candidates = load_candidates(data_args.test_dataset_path, options=options)
+    reranker = Reranker.from_pretrained(training_args.output_dir or "", device=training_args.device)
+    run = {
+        one.query_id: dict(zip((passage.docid for passage in one.passages), scores, strict=True))
+        for one, scores in zip(candidates, reranker.score_candidates(candidates), strict=True)
+    }
+    write_run(Path(training_args.output_dir or "", "run.tsv"), run, overwrite=True)
+
+
+def default_loss(model_args: ModelArguments) -> str:
+    """The loss that the student is trained by where none is asked for."""
+    options = model_args.load_options(training=True)
+    return STUDENTS[student_name(model_args.model_name_or_path, model_args.student, options)].loss
+
+
+def largest_group(
+    groups: Sequence[Group], train_group_size: int, eval_dataset: TeacherPermutationDataset | None
+) -> int:
+    """The most passages that a student is shown of a query, in training or in the evaluation during it."""
+    drawn = min(train_group_size, max(len(group.passages) for group in groups))
+    return max([drawn, *(len(group.passages) for group in (eval_dataset.groups if eval_dataset else ()))])
+
+
+def prepare_windows(layout: Layout, loss_weight: float, term_weights: Mapping[str, float], largest: int) -> None:
+    """See that a list student has identifiers for all groups, and leave out answers that are not learned.
 
     Raises:
-        InputError: if its identifiers' logits are to be learned and are not there.
+        InputError: if there are too few identifiers, or their logits are to be learned and are not there.
     """
     if not isinstance(layout, ListLayout):
         return
@@ -103,6 +135,7 @@ def set_answers(layout: Layout, loss_weight: float, term_weights: Mapping[str, f
             "--objective ranking and combined learn from the logits of identifiers, which must be single tokens; here "
             "some are several; use --objective generation, or a --prompt with letters"
         )
+    layout.encode.identifier_ids(largest)
     layout.answers = term_weights.get(ANSWER_TERM, 1.0) > 0
 
 
@@ -134,16 +167,6 @@ def training_files(data_args: TrainDataArguments) -> list[tuple[str | None, str 
         )
     none = [None] * (counts[0] if counts else 1)
     return list(zip(*(none if pattern is None else files[pattern] for pattern in patterns), strict=True))
-
-
-def expand_pattern(pattern: str) -> list[str]:
-    """The files that a pattern names, sorted; a name without ``*`` stands for itself."""
-    if "*" not in pattern:
-        return [pattern]
-    paths = sorted(glob.glob(pattern))
-    if not paths:
-        raise InputError(f"{pattern}: no file matches the pattern; check the path")
-    return paths
 
 
 def read_training_groups(data_args: TrainDataArguments) -> list[Group]:

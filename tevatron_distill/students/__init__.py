@@ -13,9 +13,21 @@ from tevatron_distill.schema import InputError
 from tevatron_distill.students import colbert, cross_encoder, listwise, pair_ranker, simcls, summa_reranker, yes_token
 from tevatron_distill.students.loading import Loaded, LoadOptions, LoraOptions, Source, find_file, find_source
 
-__all__ = ["STUDENTS", "LoadOptions", "LoadedStudent", "LoraOptions", "RerankerSettings", "Student", "load_student"]
+__all__ = [
+    "STUDENTS",
+    "LoadOptions",
+    "LoadedStudent",
+    "LoraOptions",
+    "RerankerSettings",
+    "Student",
+    "load_student",
+    "student_name",
+]
 
 logger = logging.getLogger(__name__)
+
+WAYS_TO_RANK = ("inference_mode", "pair_aggregation", "orders", "num_passes", "decode")
+"""Settings that training has no part in, and that change without a warning."""
 
 
 class Student(NamedTuple):
@@ -25,22 +37,26 @@ class Student(NamedTuple):
         load: ``(source, settings, options)`` to tokenizer, model and settings with everything filled in.
         layout: ``(tokenizer, model, settings)`` to the layout.
         defaults: settings where neither the folder nor the caller says otherwise.
+        loss: name of the ranking loss that it is trained by where none is asked for.
     """
 
     load: Callable[[Source, RerankerSettings, LoadOptions], Loaded]
     layout: Callable[[Any, Any, RerankerSettings], Layout]
     defaults: RerankerSettings
+    loss: str = "softmax_ce"
 
 
 STUDENTS: dict[str, Student] = {
     "cross_encoder": Student(cross_encoder.load, cross_encoder.layout, RerankerSettings()),
     "yes_token": Student(yes_token.load, yes_token.layout, RerankerSettings(student="yes_token", padding_side="left")),
     "llm_ranker": Student(yes_token.load, yes_token.layout, yes_token.LLM_RANKER),
-    "summa_reranker": Student(summa_reranker.load, summa_reranker.layout, RerankerSettings(student="summa_reranker")),
+    "summa_reranker": Student(
+        summa_reranker.load, summa_reranker.layout, RerankerSettings(student="summa_reranker"), loss="metric_bce"
+    ),
     "colbert": Student(colbert.load, colbert.layout, RerankerSettings(student="colbert")),
-    "simcls": Student(simcls.load, simcls.layout, RerankerSettings(student="simcls")),
-    "pair_ranker": Student(pair_ranker.load, pair_ranker.layout, pair_ranker.DEFAULTS),
-    "listwise": Student(listwise.load, listwise.layout, listwise.DEFAULTS),
+    "simcls": Student(simcls.load, simcls.layout, RerankerSettings(student="simcls"), loss="margin_rank"),
+    "pair_ranker": Student(pair_ranker.load, pair_ranker.layout, pair_ranker.DEFAULTS, loss="rank_net"),
+    "listwise": Student(listwise.load, listwise.layout, listwise.DEFAULTS, loss="rank_net"),
 }
 """Name → student; ``--student`` takes these."""
 
@@ -76,19 +92,33 @@ def load_student(
     options = options or LoadOptions()
     source = find_source(path, options)
     saved = saved_settings(source, options)
-    name = student or (saved.student if saved else "cross_encoder")
-    if name not in STUDENTS:
-        raise InputError(f"--student must be one of {', '.join(STUDENTS)}; got {name!r}")
+    name = _name(student, saved)
     kind = STUDENTS[name]
     start = saved if saved and saved.student == name else kind.defaults
     wishes = {key: value for key, value in (settings or {}).items() if value is not None}
     for key, value in wishes.items():
-        if saved and not options.training and getattr(start, key) != value:
+        if saved and not options.training and key not in WAYS_TO_RANK and getattr(start, key) != value:
             logger.warning("%s: trained with %s=%r, now used with %r", path, key, getattr(start, key), value)
     wanted = replace(start, **wishes, attn_implementation=options.attn_implementation or start.attn_implementation)
     tokenizer, model, filled = kind.load(source, wanted, options)
     tokenizer.padding_side, tokenizer.truncation_side = filled.padding_side, "right"
     return LoadedStudent(tokenizer, model, kind.layout(tokenizer, model, filled))
+
+
+def student_name(path: str, student: str | None, options: LoadOptions) -> str:
+    """Which student a folder will be loaded as: the one asked for, else its own, else ``cross_encoder``.
+
+    Raises:
+        InputError: if there is no such student.
+    """
+    return _name(student, saved_settings(find_source(path, options), options))
+
+
+def _name(student: str | None, saved: RerankerSettings | None) -> str:
+    name = student or (saved.student if saved else "cross_encoder")
+    if name not in STUDENTS:
+        raise InputError(f"--student must be one of {', '.join(STUDENTS)}; got {name!r}")
+    return name
 
 
 def saved_settings(source: Source, options: LoadOptions) -> RerankerSettings | None:
