@@ -8,6 +8,7 @@ from typing import Any
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.loading import DTYPES
 from tevatron_distill.prompts import LIST_PROMPTS
+from tevatron_distill.reranker.pair import AGGREGATIONS, INFERENCE_MODES
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import STUDENTS, LoadOptions, LoraOptions
 from tevatron_distill.students.colbert import CONVENTIONS
@@ -188,7 +189,34 @@ class LayoutArguments:
         default=None, metadata={"help": "listwise: how far the window moves (default: as saved, else 10)"}
     )
     num_passes: int | None = field(
-        default=None, metadata={"help": "listwise: how often a list is walked through (default: as saved, else 1)"}
+        default=None,
+        metadata={
+            "help": "listwise: how often a list is walked through (default: as saved, else 1); pair_ranker: top places "
+            "that bubble and heapsort find (default: as saved, else 10; LLM-Blender's bubble finds 1)"
+        },
+    )
+    inference_mode: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(INFERENCE_MODES),
+            "help": "pair_ranker: which pairs are compared to rank a list; `full` (allpair) all of them, `bubble` "
+            "(sliding_window) neighbours in passes from the back, `heapsort` a heap's (default: as saved, else full)",
+        },
+    )
+    pair_aggregation: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(AGGREGATIONS),
+            "help": "pair_ranker, with full: a passage's score is the mean of its margins (`max_logits`) or the number "
+            "of comparisons it wins (default: as saved, else max_logits)",
+        },
+    )
+    orders: int | None = field(
+        default=None,
+        metadata={
+            "help": "pair_ranker: orders in which two passages are shown, 2 (averaged) or 1, twice as fast "
+            "(default: as saved, else 2)"
+        },
     )
     decode: str | None = field(
         default=None,
@@ -202,6 +230,12 @@ class LayoutArguments:
     def __post_init__(self) -> None:
         if self.decode is not None:
             check_choice("decode", self.decode, DECODES)
+        if self.inference_mode is not None:
+            check_choice("inference_mode", self.inference_mode, list(INFERENCE_MODES))
+        if self.pair_aggregation is not None:
+            check_choice("pair_aggregation", self.pair_aggregation, AGGREGATIONS)
+        if self.orders not in (None, 1, 2):
+            raise InputError(f"--orders must be 1 or 2; got {self.orders}")
         for name in ("rerank_max_len", "query_max_len", "passage_max_len", "temperature"):
             value = getattr(self, name)
             if value is not None and value <= 0:
