@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import datasets
 import pytest
 
 from tevatron_distill.formats import load_candidates, load_groups
@@ -175,3 +176,26 @@ def test_a_row_without_scores_is_read_as_candidates(write):
 def test_a_broken_row_is_refused_with_its_place(write, change, options, message):
     with pytest.raises(InputError, match=rf"rows\.jsonl:1: .*{message}"):
         load_groups(write({**ROW, **change}), options=ReadOptions(**options))
+
+
+def test_a_table_that_fills_up_missing_metrics_with_null_is_read_as_the_rows_were(write, tmp_path):
+    other = {**ROW, "id": "mix/2", "candidates": [candidate("m", "z", rouge1=1.0, rouge2=1.0, rougeLsum=1.0)]}
+    datasets.Dataset.from_list([ROW, other]).save_to_disk(tmp_path / "saved")
+    assert load_groups(tmp_path / "saved") == load_groups(write(ROW, other))
+
+
+def test_a_tables_rows_may_hold_empty_columns_of_other_dialects(tmp_path):
+    rows = [
+        {
+            "query": "q",
+            "pos": ["p"],
+            "neg": ["n"],
+            "pos_scores": None,
+            "neg_scores": None,
+            "permutation": None,
+            "hits": None,
+        }
+    ]
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    [group] = load_groups(tmp_path / "saved")
+    assert group.judgements == (1.0, 0.0)

@@ -62,7 +62,7 @@ def _parse_our_candidates(place: str, row: Row, options: ReadOptions, tally: Tal
 
 
 def _holds(*keys: str) -> Callable[[Row, ReadOptions], bool]:
-    return lambda row, options: all(key in row for key in keys)
+    return lambda row, options: all(row.get(key) is not None for key in keys)
 
 
 def _is_open_retrievals(row: Row, options: ReadOptions) -> bool:
