@@ -44,6 +44,9 @@ class WindowEncoder(Protocol):
     def room(self, num_passages: int) -> int:
         """Tokens of an answer that names all passages, its end included."""
 
+    def identifier_ids(self, num_passages: int) -> list[int]:
+        """The token of each passage's identifier, in the order shown."""
+
     def parse(self, text: str, num_passages: int) -> Parsed:
         """What a generated answer says."""
 
