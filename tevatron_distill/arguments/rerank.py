@@ -27,6 +27,12 @@ class RerankArguments:
             "help": "tokens of a batch, padding included (default: --per_device_eval_batch_size rows of full length)"
         },
     )
+    passage_vectors_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "colbert, simcls: folder of passage vectors (float16), made by the first run and used by later ones"
+        },
+    )
     first_stage_weight: float = field(
         default=0.0,
         metadata={"help": "share a of the first stage: (1 - a) * student + a * first stage, each normalised"},

@@ -17,6 +17,7 @@ from tevatron_distill.arguments.rerank import RerankArguments
 from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.formats.output import ResumableOutput
 from tevatron_distill.formats.runs import format_run_lines
+from tevatron_distill.layouts import DualLayout
 from tevatron_distill.reranker import Reranker, default_dtype
 from tevatron_distill.schema import Candidates, InputError
 from tevatron_distill.students import load_student
@@ -39,9 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         candidates = read_candidates(data_args, rerank_args.depth)
         student = load_student(**student_keywords(model_args, layout_args, training=False, dtype=dtype))
         settings = student.layout.settings
-        full = settings.passage_max_len if settings.student == "colbert" else settings.rerank_max_len
+        full = settings.passage_max_len if isinstance(student.layout, DualLayout) else settings.rerank_max_len
         budget = rerank_args.max_batch_tokens or training_args.per_device_eval_batch_size * (full or 1)
         reranker = Reranker(student.model, student.layout, training_args.device, budget)
+        if rerank_args.passage_vectors_path:
+            reranker.use_passage_vectors(rerank_args.passage_vectors_path, candidates)
         output.add_report(rerank(reranker, candidates, rerank_args, output))
 
 

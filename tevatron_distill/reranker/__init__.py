@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import torch
@@ -15,6 +16,7 @@ from tevatron_distill.reranker.compare import Comparisons
 from tevatron_distill.reranker.dual import encode_rows, score_vectors
 from tevatron_distill.reranker.pair import score_pairs
 from tevatron_distill.reranker.point import score_rows
+from tevatron_distill.reranker.vectors import VectorStore, model_identity, write_store
 from tevatron_distill.reranker.windows import score_windows
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
@@ -45,7 +47,10 @@ class Reranker(Comparisons):
 
     Attributes:
         batcher: forms the batches, and counts the tokens that have gone through the model.
+        passage_vectors: passages that need not be encoded, see :meth:`use_passage_vectors`.
     """
+
+    passage_vectors: VectorStore | None = None
 
     def __init__(
         self,
@@ -131,8 +136,10 @@ class Reranker(Comparisons):
         """Scores of ``[[query, passage], …]`` as a list, or of one pair ``[query, passage]`` as a number.
 
         Raises:
-            InputError: if an element is no pair.
+            InputError: if an element is no pair, or the student knows passages beside each other only.
         """
+        if isinstance(self.layout, PairLayout):
+            raise InputError("this student compares passages and has no score for one alone; use compare or rank")
         if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
             [[score]] = self.score_candidates([Candidates("", str(pairs[0]), (Passage("", str(pairs[1])),), (0.0,))])
             return score
@@ -160,7 +167,8 @@ class Reranker(Comparisons):
         if not any(one.passages for one in candidates):
             return [[] for _ in candidates]
         with torch.inference_mode():
-            scores = SCORERS[type(self.layout)](self.model, self.layout, self.batcher, candidates)
+            stored = () if self.passage_vectors is None else (self.passage_vectors,)
+            scores = SCORERS[type(self.layout)](self.model, self.layout, self.batcher, candidates, *stored)
         for one, row in zip(candidates, scores, strict=True):
             for passage, score in zip(one.passages, row, strict=True):
                 if not math.isfinite(score):
@@ -173,7 +181,7 @@ class Reranker(Comparisons):
     def encode(
         self, texts: str | Sequence[str], normalize_embeddings: bool = True, *, is_query: bool = False
     ) -> list[Tensor]:
-        """Token vectors of a colbert student.
+        """Vectors of a student that encodes passages apart: colbert's of tokens, simcls' one of a text.
 
         Args:
             texts: texts, or one.
@@ -184,16 +192,50 @@ class Reranker(Comparisons):
             For each text float32 ``[T, D]`` on the CPU, its counted tokens only.
 
         Raises:
-            TypeError: if the student is no colbert.
+            TypeError: if the student does not.
         """
         layout = self.layout
         if not isinstance(layout, DualLayout):
-            raise TypeError(f"only a colbert student makes token vectors; this one is {layout.settings.student}")
+            raise TypeError(f"only colbert and simcls make vectors of passages; this one is {layout.settings.student}")
         texts = [texts] if isinstance(texts, str) else texts
         rows = [layout.encode_query(text) if is_query else layout.encode_passage(Passage("", text)) for text in texts]
         with torch.inference_mode():
             vectors = encode_rows(self.model, layout, self.batcher, rows, normalize_embeddings)
         return [one.cpu() for one in vectors]
+
+    def use_passage_vectors(self, folder: str | Path, candidates: Sequence[Candidates]) -> VectorStore:
+        """Score with passage vectors of a folder, which is made from these lists where it does not exist yet.
+
+        The vectors are stored in float16; a passage that the folder lacks is encoded when it is scored, and rounded
+        alike, so that a score does not depend on what was stored.
+
+        Args:
+            folder: where the vectors lie, or will.
+            candidates: lists whose passages are stored.
+
+        Raises:
+            InputError: if the student reads query and passage together, or the folder holds another student's vectors.
+        """
+        layout = self.layout
+        if not isinstance(layout, DualLayout):
+            raise InputError(
+                "--passage_vectors_path needs a student that encodes passages apart (colbert, simcls); got "
+                f"{layout.settings.student}"
+            )
+        identity = model_identity(self.model, layout)
+        if not Path(folder).exists():
+            distinct: dict[tuple[str, str], Passage] = {}
+            for passage in (passage for one in candidates for passage in one.passages):
+                distinct.setdefault((passage.title, passage.text), passage)
+
+            def encode(passages: Sequence[Passage]) -> list[Tensor]:
+                with torch.inference_mode():
+                    rows = [layout.encode_passage(passage) for passage in passages]
+                    return encode_rows(self.model, layout, self.batcher, rows)
+
+            write_store(folder, list(distinct.values()), layout, identity, encode)
+        self.passage_vectors = VectorStore(folder, identity)
+        return self.passage_vectors
 
 
 def default_device() -> torch.device:
