@@ -116,11 +116,20 @@ def test_the_stand_in_answers_whatever_compares_labels(way, rows, make_folder, t
         assert group.permutation == tuple(range(len(group.passages)))
 
 
-def test_an_engine_that_cannot_generate_names_the_flag(rows, make_folder, tmp_path):
+def test_the_kind_of_answer_is_one_that_the_engine_can_give(rows, make_folder, tmp_path):
     words = ["--teacher", "listwise", "--engine", "similarity", "--model_name_or_path", str(make_folder(build_bert))]
-    teach.main(teach_flags(rows, tmp_path / "groups.jsonl", *words, "--answer", "logits", *WINDOWS))
-    with pytest.raises(InputError, match="--engine hf or recorded can give"):
-        teach.main(teach_flags(rows, tmp_path / "other.jsonl", *words))
+    teach.main(teach_flags(rows, tmp_path / "a.jsonl", *words, *WINDOWS))
+    teach.main(teach_flags(rows, tmp_path / "b.jsonl", *words, *WINDOWS, "--answer", "logits"))
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_a_query_that_leaves_no_room_is_an_error_and_no_loop(models, tmp_path):
+    # RankLLM shrinks the passages for ever
+    rows = write_rows(tmp_path / "rows.jsonl", [3, 4])
+    rows.write_text(rows.read_text().replace("what is green", "green " * 900))
+    words = ["--teacher", "listwise", "--model_name_or_path", str(models("llama"))]
+    with pytest.raises(InputError, match=r'query_id "q1": the prompt must fit in --max_length'):
+        teach.main(teach_flags(rows, tmp_path / "groups.jsonl", *words))
 
 
 @pytest.mark.parametrize("teacher", [name for name, row in TEACHERS.items() if not row.sorts])
@@ -225,7 +234,10 @@ def test_a_hopeless_run_is_stopped_early(tmp_path):
         ("--teacher listwise --prompt rank_zephyr_alpha --window_size 27 --depth 30", "letters, which are 26; got 27"),
         ("--teacher listwise --window_size 4 --step_size 4", r"--step_size lie in 1\.\.window_size - 1; got 4 and 4"),
         ("--teacher pointwise --num_shuffles 2", "--num_shuffles changes nothing"),
-        ("--teacher qrels --qrels_path q --num_shuffles 2", "--num_shuffles is for teachers that sort"),
+        ("--teacher qrels --qrels_path q --num_shuffles 2", "--num_shuffles is for teachers that ask an engine"),
+        ("--teacher student --model_name_or_path m --sort heapsort", "--sort is for teachers that ask an engine"),
+        ("--teacher merged --merge_paths a --prompt monot5", "--prompt is for teachers that ask an engine"),
+        ("--teacher qrels --qrels_path q --sort_depth 5", "--sort_depth is for teachers that ask an engine"),
         ("--teacher pairwise --instruction x", "--instruction is for --prompt qwen3_reranker"),
         ("--teacher merged", "--teacher merged needs --merge_paths"),
         ("--teacher student", "--teacher student needs --model_name_or_path"),

@@ -88,7 +88,8 @@ def test_every_kind_of_repair_is_counted():
     texts = ["[2] > [1]", "[2] > [2]", "[2] > [1] > [3]", "sorry", "2, 1"]
     block = [candidates_of(2, f"q{number}") for number in range(len(texts))]
     groups, report, _ = teach(NUMBERS, lambda request: texts[int(request.candidates.query_id[1])], block)
-    assert [group.teacher["malformed"] for group in groups] == [0, 1, 1, 1, 1]
+    # the last names all passages, only in another format
+    assert [group.teacher["malformed"] for group in groups] == [0, 1, 1, 1, 0]
     counted = {kind: report[kind] for kind in ("ok", "wrong_format", "repetition", "missing", "out_of_range")}
     assert counted == {"ok": 1, "wrong_format": 2, "repetition": 1, "missing": 2, "out_of_range": 1}
     assert [group.permutation for group in groups] == [(1, 0), (1, 0), (1, 0), (0, 1), (1, 0)]

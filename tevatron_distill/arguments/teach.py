@@ -132,7 +132,7 @@ class TeachArguments:
         metadata={
             "choices": list(ANSWERS),
             "help": "setwise and listwise: the answer is generated, or the logits of the labels at its first place are "
-            "compared; `auto` compares for setwise and generates for listwise",
+            "compared; `auto` compares for setwise and generates for listwise, where the engine can",
         },
     )
     max_unparsed: float = field(
@@ -189,8 +189,8 @@ class TeachArguments:
         self._check_inputs(row)
         if row.sorts:
             self._check_asking(row)
-        elif self.num_shuffles:
-            raise InputError(f"--num_shuffles is for teachers that sort; --teacher {self.teacher} does not")
+        else:
+            self._check_silent()
 
     def _fill_in(self, row: TeacherRow) -> None:
         """Put the teacher's defaults in the place of flags that are not given."""
@@ -235,6 +235,21 @@ class TeachArguments:
         if getattr(self, needed) is None:
             raise InputError(f"--engine {self.engine} needs --{needed}")
 
+    def _check_silent(self) -> None:
+        """Refuse what only a teacher that asks can heed."""
+        given = {
+            "num_shuffles": self.num_shuffles > 0,
+            "sort": self.sort is not None,
+            "sort_depth": self.sort_depth is not None,
+            "prompt": self.prompt is not None,
+            "answer": self.answer != "auto",
+        }
+        for flag, is_given in given.items():
+            if is_given:
+                raise InputError(
+                    f"--{flag} is for teachers that ask an engine; --teacher {self.teacher} does not; leave it out"
+                )
+
     def _check_asking(self, row: TeacherRow) -> None:
         """Refuse a sort, prompt or answer that does not go with the teacher."""
         for flag, choices in (("sort", row.sorts), ("prompt", row.prompts)):
@@ -269,7 +284,8 @@ class TeachArguments:
                 )
         if self.teacher == "pairwise" and self.sort == "heapsort" and self.num_child != 1:
             raise InputError(f"--teacher pairwise compares two passages: --num_child must be 1; got {self.num_child}")
-        row.prompts[self.prompt or ""].labels(min(self.question_size, self.sort_depth or self.depth, self.depth))
+        if row.answers:  # sets and lists, which may run out of labels
+            row.prompts[self.prompt or ""].labels(min(self.question_size, self.sort_depth or self.depth, self.depth))
 
     @property
     def question_size(self) -> int:

@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -90,9 +90,10 @@ def build_teacher(args: TeachArguments, stack: ExitStack) -> Teacher:
         return made
     make_engine, make_sort = ENGINES[args.engine], SORTS[args.sort or ""]
     cache_path = args.cache_path or Path(args.output_path).with_name("answer_cache.sqlite")
+    engine = make_engine(**keywords_of(make_engine, args))
     teacher = AskingTeacher(
-        row.make(chosen_prompt(args)),
-        make_engine(**keywords_of(make_engine, args)),
+        row.make(chosen_prompt(args, engine.answers)),
+        engine,
         partial(make_sort, **keywords_of(make_sort, args)),
         args.sort or "",
         stack.enter_context(AnswerCache(cache_path, args.record_path)),
@@ -104,12 +105,19 @@ def build_teacher(args: TeachArguments, stack: ExitStack) -> Teacher:
     return SelfConsistency(teacher, args.num_shuffles, args.merge, seed=args.seed, sort_depth=args.sort_depth)
 
 
-def chosen_prompt(args: TeachArguments) -> TeacherPrompt:
-    """The teacher's prompt, for the kind of answer and with the instruction that the flags ask for."""
+def chosen_prompt(args: TeachArguments, answers: Collection[str]) -> TeacherPrompt:
+    """The teacher's prompt, for the kind of answer and with the instruction that the flags ask for.
+
+    Args:
+        args: where they leave the kind open, it is the first of the teacher's that the engine can give.
+        answers: the kinds that the engine can give.
+    """
     row = TEACHERS[args.teacher]
     prompt = row.prompts[args.prompt or ""]
     if row.answers:
-        return replace(prompt, answer=ANSWERS[args.answer] or row.answers[0])
+        possible = [kind for kind in row.answers if kind in answers]
+        kind = ANSWERS[args.answer] or (possible or row.answers)[0]
+        return replace(prompt, answer=kind)
     if isinstance(prompt, PointPrompt) and args.instruction is not None:
         return replace(prompt, instruction=args.instruction)
     return prompt

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tevatron_distill.prompts.text import WHOLE, cut_words, fill, render_passage
-from tevatron_distill.prompts.wording import AnswerKind, Parsed, Problem, Wording, ask, named_order, spoken
+from tevatron_distill.prompts.wording import AnswerKind, Parsed, Wording, ask, spoken
 from tevatron_distill.schema import InputError, Passage
 
 
@@ -97,9 +97,8 @@ class ChoicePrompt:
             return Parsed(tuple(range(num_passages)), 0, ("wrong_format",))
         if match[1] not in labels:
             return Parsed(tuple(range(num_passages)), 0, ("out_of_range",))
-        order, num_named, _ = named_order([labels.index(match[1])], num_passages, well_formed=True)
-        problems: tuple[Problem, ...] = ()
-        return Parsed(order, num_named, problems)
+        best = labels.index(match[1])
+        return Parsed((best, *(place for place in range(num_passages) if place != best)), 1, ())
 
 
 _LLM_RANKERS_PAIR = (

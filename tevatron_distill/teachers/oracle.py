@@ -68,7 +68,8 @@ class Repairs:
     """Counts what was wrong with generated answers.
 
     Attributes:
-        counts: answers that were ``ok``, and those with each of `PROBLEMS`; an answer may have several.
+        counts: answers that were ``ok``, and those with each of `PROBLEMS`; an answer may have several. One that names
+            all that it should, only in another format, is counted but not malformed.
     """
 
     def __init__(self) -> None:
@@ -78,7 +79,7 @@ class Repairs:
         """Parse an answer and count it, also in the query's book."""
         parsed = prompt.parse(text_of(answer), len(order))
         book.num_answers += 1
-        book.num_malformed += bool(parsed.problems)
+        book.num_malformed += not parsed.num_named or bool(set(parsed.problems) - {"wrong_format"})
         self.counts.update(parsed.problems or ["ok"])
         return parsed
 
