@@ -49,6 +49,8 @@ def plain_scores(head: MetricHead, rows: torch.Tensor, top_k: int) -> tuple[torc
 def test_gating_at_inference_is_the_plain_one(num_metrics):
     torch.manual_seed(num_metrics)
     head = MetricHead(16, num_metrics).eval()
+    for gate in head.gates:
+        torch.nn.init.normal_(gate.clean.weight)
     assert len(head.experts) == 2 * num_metrics
     rows = torch.randn(7, 16)
     with torch.no_grad():
@@ -63,6 +65,8 @@ def test_gating_at_inference_is_the_plain_one(num_metrics):
 def test_load_in_training_is_the_chance_of_the_published_code():
     torch.manual_seed(0)
     gate, rows, top_k = Gate(16, 6, 3).train(), torch.randn(5, 16), 3
+    for layer in (gate.clean, gate.noise):
+        torch.nn.init.normal_(layer.weight)
     torch.manual_seed(1)
     gates, load = gate(rows)
     torch.manual_seed(1)
@@ -126,7 +130,7 @@ def test_the_best_of_each_measure_is_learned_by_heart(student):
     batch = GroupCollator(student.layout, "metrics", ("bleu", "rouge"))([GROUP])
     optimizer = torch.optim.Adam(student.model.parameters(), lr=2e-3)
     torch.manual_seed(0)
-    for _ in range(200):
+    for _ in range(400):
         verdict = student.layout.verdict(student.model(**{k: batch[k] for k in student.layout.model_inputs}), batch)
         loss = ranking_loss(
             LOSSES["metric_bce"], verdict.scores, batch["labels"], batch["mask"], metric_logits=verdict.metric_logits
@@ -134,7 +138,7 @@ def test_the_best_of_each_measure_is_learned_by_heart(student):
         optimizer.zero_grad()
         (loss + 0.01 * verdict.terms["balance"]).sum().backward()
         optimizer.step()
-        if loss.item() < 0.1:
+        if loss.item() < 0.01:
             break
     student.model.eval()
     with torch.no_grad():

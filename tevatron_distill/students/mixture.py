@@ -10,13 +10,28 @@ NOISE_FLOOR = 0.01
 """Added to the learned deviation of the gates' noise."""
 
 
+class Layer(nn.Linear):
+    """A linear layer that begins as torch's own, whatever its width; encoders begin theirs smaller."""
+
+
+class Nothing(Layer):
+    """A linear layer without a bias that begins at zero."""
+
+    def __init__(self, size: int, out: int) -> None:
+        super().__init__(size, out, bias=False)
+
+    def reset_parameters(self) -> None:
+        """All zero."""
+        nn.init.zeros_(self.weight)
+
+
 class Expert(nn.Module):
     """Two layers with a ReLU between."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(size, size)
-        self.fc2 = nn.Linear(size, size)
+        self.fc1 = Layer(size, size)
+        self.fc2 = Layer(size, size)
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[R, D]`` to ``[R, D]``."""
@@ -40,8 +55,8 @@ class Gate(nn.Module):
         super().__init__()
         self.top_k = top_k
         # linear layers and no bare parameters, which from_pretrained would leave uninitialised
-        self.clean = nn.Linear(size, num_experts, bias=False)
-        self.noise = nn.Linear(size, num_experts, bias=False)
+        self.clean = Nothing(size, num_experts)
+        self.noise = Nothing(size, num_experts)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Gates and load.
@@ -80,11 +95,11 @@ class MetricHead(nn.Module):
 
     def __init__(self, size: int, num_metrics: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(size, size)
-        self.fc2 = nn.Linear(size, size)
+        self.fc1 = Layer(size, size)
+        self.fc2 = Layer(size, size)
         self.experts = nn.ModuleList([Expert(size) for _ in range(2 * num_metrics)])
         self.gates = nn.ModuleList([Gate(size, 2 * num_metrics, num_metrics) for _ in range(num_metrics)])
-        self.towers = nn.ModuleList([nn.Linear(size, 1) for _ in range(num_metrics)])
+        self.towers = nn.ModuleList([Layer(size, 1) for _ in range(num_metrics)])
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score rows.

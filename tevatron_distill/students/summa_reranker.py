@@ -26,7 +26,7 @@ from tevatron_distill.students.loading import (
     refuse_random,
     set_config_pad,
 )
-from tevatron_distill.students.mixture import MetricHead
+from tevatron_distill.students.mixture import Layer, MetricHead
 from tevatron_distill.students.vectors import encoder_class
 
 INCOMPLETE = "towers that nothing has learned rank nothing; train first (driver.train), or name a trained folder"
@@ -57,6 +57,12 @@ def summa_class(parent: Any) -> Any:
         self.mixture = MetricHead(config.hidden_size, config.num_metrics)
         self.post_init()
 
+    def init_weights(self: Any, module: Any) -> None:
+        if isinstance(module, Layer):
+            module.reset_parameters()
+        else:
+            parent._init_weights(self, module)
+
     def forward(
         self: Any,
         input_ids: Tensor,
@@ -73,7 +79,7 @@ def summa_class(parent: Any) -> Any:
         logits, importance, load = self.mixture(hidden[:, 0])
         return SummaOutput(logits=logits, importance=importance, load=load)
 
-    members = {"__init__": init, "forward": forward, "__module__": __name__}
+    members = {"__init__": init, "_init_weights": init_weights, "forward": forward, "__module__": __name__}
     return type(parent.__name__, (parent,), members)
 
 
