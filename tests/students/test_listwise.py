@@ -17,7 +17,7 @@ from tevatron_distill.dataset import TeacherPermutationDataset
 from tevatron_distill.layouts.list import NO_TARGET
 from tevatron_distill.losses import LOSSES, ranking_loss
 from tevatron_distill.prompts import LIST_PROMPTS
-from tevatron_distill.schema import Group, InputError, Passage
+from tevatron_distill.schema import Candidates, Group, InputError, Passage
 from tevatron_distill.students import LoadedStudent, LoadOptions, LoraOptions, load_student
 from tevatron_distill.trainer import DistillRerankerTrainer
 
@@ -82,6 +82,22 @@ def test_logits_and_loss_are_those_of_the_plain_language_model(make_folder, arch
         steps = range(window.answer_start, len(window.row.input_ids))
         errors = [-logits[step - 1].log_softmax(-1)[ids[0, step]].item() for step in steps]
         assert outputs.lm_loss[number].item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "tied"), ARCHITECTURES)
+def test_half_precision_makes_no_ties_where_passages_are_ranked(make_folder, architecture, tied):
+    folder = make_folder(build_causal, architecture, tied=tied)
+    student = load_student(str(folder), "listwise", options=LoadOptions(dtype="bfloat16"))
+    batch = student.layout.collate([Candidates("a", "red one", PASSAGES, ())])
+    inputs = {name: batch[name] for name in student.layout.model_inputs if name in batch}
+    with torch.no_grad():
+        exact = student.model(**inputs).logits
+    rounded = student.model(**inputs).logits
+    assert exact.dtype == torch.float32
+    torch.testing.assert_close(exact, rounded, atol=2e-2, rtol=2e-2)
+    if architecture != "gemma2":  # its cap is computed in float32 in any case
+        assert torch.equal(rounded.bfloat16().float(), rounded)
+        assert not torch.equal(exact.bfloat16().float(), exact)
 
 
 def test_vocabulary_logits_are_computed_at_answer_positions_only(student):
@@ -452,3 +468,13 @@ def test_an_adapter_learns_and_is_merged_for_inference(llama_folder, tmp_path):
     again, _ = outputs_of(merged)
     torch.testing.assert_close(again.logits, expected.logits, atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(again.lm_loss, expected.lm_loss, atol=2e-5, rtol=1e-4)
+
+
+def test_the_learning_rate_ends_where_training_ends(llama_folder, tmp_path):
+    """RankLLM's cosine ends after a part of the training on several GPUs, and rises again."""
+    keywords = {"lr_scheduler_type": "cosine", "warmup_steps": 1, "max_steps": 4, "gradient_accumulation_steps": 2}
+    trainer = trainer_of(trained(llama_folder), tmp_path, per_device_train_batch_size=1, logging_steps=1, **keywords)
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert trainer.lr_scheduler.get_last_lr()[0] == pytest.approx(0.0, abs=1e-9)

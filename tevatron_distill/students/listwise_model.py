@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
@@ -29,6 +29,30 @@ class ListwiseOutput(ModelOutput):
     lm_loss: Tensor | None = None
 
 
+def scaled(config: Any, logits: Tensor) -> Tensor:
+    """A head's output as its model scales and caps it, in float32."""
+    logits = logits.float() * logit_scale(config)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def row_logits(head: nn.Linear, hidden: Tensor, token_ids: Tensor) -> Tensor:
+    """Logits of some tokens of each hidden state, multiplied in float32.
+
+    Half precision has steps of 1/8 at a logit of 20, in which passages would tie.
+
+    Args:
+        head: of the language model.
+        hidden: ``[W, D]``.
+        token_ids: int64 ``[W, n]``.
+
+    Returns:
+        float32 ``[W, n]``.
+    """
+    logits = (head.weight[token_ids].float() @ hidden.float()[:, :, None]).squeeze(-1)
+    return logits if head.bias is None else logits + head.bias[token_ids]
+
+
 @functools.cache
 def listwise_class(parent: Any) -> Any:
     """A causal language model's own class whose forward also takes windows.
@@ -36,13 +60,6 @@ def listwise_class(parent: Any) -> Any:
     It bears its parent's name, so that a saved folder opens as the plain language model in other programs, and without
     ``answer_index`` it is the plain language model (which generates).
     """
-
-    def token_logits(self: Any, hidden: Tensor) -> Tensor:
-        """Hidden states ``[N, D]`` to the logits of the vocabulary, float32 ``[N, V]``, as the parent makes them."""
-        config = self.config.get_text_config()
-        logits = self.get_output_embeddings()(hidden).float() * logit_scale(config)
-        cap = getattr(config, "final_logit_softcapping", None)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def forward(
         self: Any,
@@ -79,13 +96,17 @@ def listwise_class(parent: Any) -> Any:
         hidden = self.base_model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **positions
         ).last_hidden_state
+        head, config = self.get_output_embeddings(), self.config.get_text_config()
         rows, columns = torch.arange(len(hidden), device=hidden.device), answer_index
         if answer_ids is None:
-            logits = self.token_logits(hidden[rows, columns])
-            return ListwiseOutput(logits=logits.gather(1, identifier_ids))
+            opening = hidden[rows, columns]
+            # a sharded or quantised weight has no rows to take
+            if torch.is_grad_enabled() or type(head) is not nn.Linear or head.weight.ndim != 2:
+                return ListwiseOutput(logits=scaled(config, head(opening)).gather(1, identifier_ids))
+            return ListwiseOutput(logits=scaled(config, row_logits(head, opening, identifier_ids)))
         row_of, step = (answer_ids != NO_TARGET).nonzero(as_tuple=True)
         rows, columns = torch.cat([rows, row_of]), torch.cat([columns, answer_index[row_of] + step - 1])
-        logits = self.token_logits(hidden[rows, columns])
+        logits = scaled(config, head(hidden[rows, columns]))
         first, later = logits[: len(hidden)], logits[len(hidden) :]
         errors = functional.cross_entropy(later, answer_ids[row_of, step], reduction="none")
         sums = errors.new_zeros(len(hidden)).index_add(0, row_of, errors)
@@ -106,5 +127,5 @@ def listwise_class(parent: Any) -> Any:
     ]
     rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
     forward.__signature__ = inspect.Signature([*own, *theirs, rest])  # type: ignore[attr-defined]
-    members = {"forward": forward, "token_logits": token_logits, "__module__": __name__}
+    members = {"forward": forward, "__module__": __name__}
     return type(parent.__name__, (parent,), members)
