@@ -302,7 +302,7 @@ def published_scores(folder: Path, source: str, first: str, second: str, room: i
 
 def test_a_folder_like_pairrm_hf_scores_as_a_plain_implementation(tmp_path):
     folder = pair_rm_folder(tmp_path)
-    student = load_student(str(folder), "pair_ranker")
+    student = load_student(str(folder))  # nobody needs to say what it is
     student.model.eval()
     settings = student.layout.settings
     assert (settings.query_max_len, settings.passage_max_len, settings.rerank_max_len) == (1224, 412, 2048)
@@ -352,7 +352,7 @@ def test_a_checkpoint_of_llm_blenders_program_scores_the_same(tmp_path, file):
         torch.save(state, checkpoint / file)
     else:
         save_file(state, checkpoint / file)
-    student = load_student(str(checkpoint), "pair_ranker")
+    student = load_student(str(checkpoint))
     student.model.eval()
     settings = student.layout.settings
     assert (settings.query_max_len, settings.passage_max_len, settings.rerank_max_len) == (128, 96, 128 + 2 * 96)

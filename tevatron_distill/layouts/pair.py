@@ -49,14 +49,27 @@ class PairLayout:
     loss_kinds: frozenset[str] = PAIR_KINDS
     term_weights: Mapping[str, float] = field(default_factory=dict)
 
-    def rows(self, group: Group | Candidates, pairs: Sequence[tuple[int, int]]) -> Iterator[Row]:
-        """The rows of these ordered pairs of positions; each text is cut into tokens once."""
-        if not pairs:
-            return
-        source = self.encoder.source(group.query)
-        texts = {place: self.encoder.candidate(group.passages[place]) for pair in pairs for place in pair}
+    def rows(
+        self,
+        group: Group | Candidates,
+        pairs: Sequence[tuple[int, int]],
+        tokens: dict[int | None, list[int]] | None = None,
+    ) -> Iterator[Row]:
+        """The rows of these ordered pairs of positions; each text is cut into tokens once.
+
+        Args:
+            group: a query and its passages.
+            pairs: which passages are shown, the first one first.
+            tokens: those of earlier calls for this group, by position, the source's at None; added to.
+        """
+        tokens = {} if tokens is None else tokens
         for i, j in pairs:
-            yield self.encoder.row(source, texts[i], texts[j])
+            if None not in tokens:
+                tokens[None] = self.encoder.source(group.query)
+            for place in (i, j):
+                if place not in tokens:
+                    tokens[place] = self.encoder.candidate(group.passages[place])
+            yield self.encoder.row(tokens[None], tokens[i], tokens[j])
 
     def pad(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The model's inputs for these rows: int64 ``[R, T]`` each, and ``places`` ``[R, 3]``."""

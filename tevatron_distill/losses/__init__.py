@@ -65,7 +65,7 @@ LOSSES: dict[str, Loss] = {
     "margin_rank": Loss(margin_rank_loss, "margins", _ORDER),
     "pair_bce": Loss(pair_bce_loss, "pair_scores", _ORDER),
     "pair_mse": Loss(pair_mse_loss, "pair_scores", ("scores", "judgements", "reciprocal", "linear")),
-    "open_instruct_bce": Loss(open_instruct_bce_loss, "pair_scores", ("judgements",)),
+    "open_instruct_bce": Loss(open_instruct_bce_loss, "pair_scores", ("scores", "judgements")),
     "softmax_ce": Loss(softmax_ce_loss, "scores", _ORDER),
     "list_net": Loss(list_net_loss, "scores", _ORDER),
     "list_mle": Loss(list_mle_loss, "scores", _ORDER),

@@ -199,7 +199,7 @@ def open_instruct_bce_loss(pair_scores: Tensor, labels: Tensor, pair_mask: Tenso
 
     Args:
         pair_scores: float ``[num_queries, group_size, group_size]``, what passage i got beside j, logits.
-        labels: judgements, float ``[num_queries, group_size]``; above 0 is right.
+        labels: judgements or scores, float ``[num_queries, group_size]``; above 0 is right.
         pair_mask: bool ``[num_queries, group_size, group_size]``, symmetric, True where a pair was compared.
 
     Returns:

@@ -108,6 +108,7 @@ class Comparer:
         candidates: the lists.
         orders: in how many orders two passages are shown; one order is the first stage's.
         logits: what was found: the first passage's logit less the second's.
+        tokens: of the texts shown so far, list by list.
     """
 
     model: Any
@@ -116,6 +117,7 @@ class Comparer:
     candidates: Sequence[Candidates]
     orders: int = 2
     logits: dict[Pair, float] = field(default_factory=dict)
+    tokens: dict[int, dict[int | None, list[int]]] = field(default_factory=dict)
 
     def views(self, index: int, i: int, j: int) -> list[Pair]:
         """The orders in which two passages are shown; passages with equal texts are never shown."""
@@ -156,7 +158,9 @@ class Comparer:
         rows = [
             row
             for index, part in by_list.items()
-            for row in self.layout.rows(self.candidates[index], [(i, j) for _, i, j in part])
+            for row in self.layout.rows(
+                self.candidates[index], [(i, j) for _, i, j in part], self.tokens.setdefault(index, {})
+            )
         ]
         for place, margin in self.batcher.run(self.layout, rows, forward):
             self.logits[ordered[place]] = margin

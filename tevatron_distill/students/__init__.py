@@ -12,6 +12,7 @@ from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import colbert, cross_encoder, listwise, pair_ranker, simcls, summa_reranker, yes_token
 from tevatron_distill.students.loading import Loaded, LoadOptions, LoraOptions, Source, find_file, find_source
+from tevatron_distill.students.pair_checkpoint import is_pair_ranker
 
 __all__ = [
     "STUDENTS",
@@ -82,7 +83,7 @@ def load_student(
 
     Args:
         path: a student's folder, a plain model's, or an adapter's.
-        student: name in ``STUDENTS``; None for the folder's own, else ``cross_encoder``.
+        student: name in ``STUDENTS``; None for the folder's own, ``pair_ranker`` for PairRM, else ``cross_encoder``.
         options: dtype, attention, adapters, and whether it will be trained.
         settings: values of ``RerankerSettings`` that the caller wants; None in it means: no wish.
 
@@ -92,7 +93,7 @@ def load_student(
     options = options or LoadOptions()
     source = find_source(path, options)
     saved = saved_settings(source, options)
-    name = _name(student, saved)
+    name = _name(student, saved, source, options)
     kind = STUDENTS[name]
     start = saved if saved and saved.student == name else kind.defaults
     wishes = {key: value for key, value in (settings or {}).items() if value is not None}
@@ -106,16 +107,20 @@ def load_student(
 
 
 def student_name(path: str, student: str | None, options: LoadOptions) -> str:
-    """Which student a folder will be loaded as: the one asked for, else its own, else ``cross_encoder``.
+    """Which student a folder will be loaded as: the one asked for, else its own, else ``cross_encoder``
+    (``pair_ranker`` for PairRM).
 
     Raises:
         InputError: if there is no such student.
     """
-    return _name(student, saved_settings(find_source(path, options), options))
+    source = find_source(path, options)
+    return _name(student, saved_settings(source, options), source, options)
 
 
-def _name(student: str | None, saved: RerankerSettings | None) -> str:
-    name = student or (saved.student if saved else "cross_encoder")
+def _name(student: str | None, saved: RerankerSettings | None, source: Source, options: LoadOptions) -> str:
+    name = student or (saved.student if saved else None)
+    if name is None:
+        name = "pair_ranker" if is_pair_ranker(source, options) else "cross_encoder"
     if name not in STUDENTS:
         raise InputError(f"--student must be one of {', '.join(STUDENTS)}; got {name!r}")
     return name

@@ -30,13 +30,24 @@ def read_llm_blender(source: Source, options: LoadOptions) -> dict[str, Any] | N
     Raises:
         InputError: if it holds another ranker.
     """
-    path = find_file(source.base, "config.json", options.cache_dir)
-    values = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    values = read_folder_config(source, options)
     if "ranker_type" not in values:
         return None
     if str(values["ranker_type"]).lower() != "pairranker":
         raise InputError(f"{source.base}: pair_ranker reads LLM-Blender's pairranker; got {values['ranker_type']}")
-    return dict(values)
+    return values
+
+
+def is_pair_ranker(source: Source, options: LoadOptions) -> bool:
+    """Whether a folder that says nothing of a student is one nevertheless: PairRM-hf's kind, or LLM-Blender's own."""
+    values = read_folder_config(source, options)
+    return str(values.get("ranker_type", "")).lower() == "pairranker" or MARKER_KEYS[0] in values
+
+
+def read_folder_config(source: Source, options: LoadOptions) -> dict[str, Any]:
+    """The keys of a folder's ``config.json``; none where it has no such file."""
+    path = find_file(source.base, "config.json", options.cache_dir)
+    return {} if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def load_llm_blender(

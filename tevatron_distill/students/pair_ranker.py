@@ -101,7 +101,8 @@ def fit_lengths(settings: RerankerSettings, positions: int | None) -> RerankerSe
     """
     limit = settings.rerank_max_len
     if positions is not None and limit > positions:
-        logger.warning("rerank_max_len %d is cut to the model's %d positions", limit, positions)
+        level = logging.INFO if limit == DEFAULTS.rerank_max_len else logging.WARNING
+        logger.log(level, "rerank_max_len %d is cut to the model's %d positions", limit, positions)
         limit = positions
     query, passage = settings.query_max_len, settings.passage_max_len
     if passage is None:
