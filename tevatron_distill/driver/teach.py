@@ -22,6 +22,7 @@ from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.engines import ENGINES, AnswerCache
 from tevatron_distill.formats.groups import group_to_line, parse_group
 from tevatron_distill.formats.instructdistill import format_permutations
+from tevatron_distill.formats.jsonl import expand_pattern
 from tevatron_distill.formats.output import ResumableOutput, refuse_existing, write_whole
 from tevatron_distill.formats.runs import write_run
 from tevatron_distill.prompts import PointPrompt, TeacherPrompt
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask the teacher about every query and append its groups as they finish."""
     data_args, args = parse_arguments(argv, DatasetArguments, TeachArguments, prog="teach")
     check_side_files(args)
-    paths = (data_args.dataset_path, args.qrels_path, *(args.merge_paths or ()))
+    logs = expand_pattern(args.recorded_path) if args.recorded_path else []
+    paths = (data_args.dataset_path, args.qrels_path, *(args.merge_paths or ()), *logs)
     inputs = [path for path in paths if path is not None]
     output = ResumableOutput(args.output_path, as_mapping(data_args, args), inputs, args.overwrite_output_dir)
     candidates = read_candidates(data_args, args.depth)
@@ -147,6 +149,7 @@ def teach_all(
     """
     verdicts = [verdict_of(parse_group(str(output.path), json.loads(line))) for line in output.done_lines]
     done = {verdict.query_id for verdict in verdicts}
+    answers = malformed = counted = 0
     with tqdm(total=len(candidates), desc="teach", unit="query", disable=None) as progress:
         for start in range(0, len(candidates), queries_per_round):
             block = candidates[start : start + queries_per_round]
@@ -155,9 +158,13 @@ def teach_all(
                     if group is not None and group.query_id not in done:
                         output.append([group_to_line(group)])
                         verdicts.append(verdict_of(group))
-            refuse_malformed(verdicts, max_unparsed, MIN_ANSWERS)
+            answers += sum(verdict.num_answers for verdict in verdicts[counted:])
+            malformed += sum(verdict.num_malformed for verdict in verdicts[counted:])
+            counted = len(verdicts)
+            if answers >= MIN_ANSWERS:
+                refuse_malformed(answers, malformed, max_unparsed)
             progress.update(len(block))
-    refuse_malformed(verdicts, max_unparsed)
+    refuse_malformed(answers, malformed, max_unparsed)
     if not verdicts:
         raise InputError("no query has a candidate that is judged relevant; check that docids and query_ids agree")
     if len(verdicts) < len(candidates):
@@ -169,16 +176,13 @@ def teach_all(
     return verdicts
 
 
-def refuse_malformed(verdicts: Sequence[Verdict], max_unparsed: float, min_answers: int = 1) -> None:
+def refuse_malformed(answers: int, malformed: int, max_unparsed: float) -> None:
     """Stop where the answers are not worth being taught; what was written before stays.
 
     Raises:
-        InputError: if the share of generated answers that had to be repaired is above ``max_unparsed``, of at least
-            ``min_answers``.
+        InputError: if the share of generated answers that had to be repaired is above ``max_unparsed``.
     """
-    answers = sum(verdict.num_answers for verdict in verdicts)
-    malformed = sum(verdict.num_malformed for verdict in verdicts)
-    if answers >= min_answers and malformed > max_unparsed * answers:
+    if malformed > max_unparsed * answers:
         raise InputError(
             f"{malformed} of {answers} answers ({malformed / answers:.0%}) had to be repaired; --max_unparsed is "
             f"{max_unparsed:g}; see the answers with --record_path, take another model, prompt or --answer logits, or "
