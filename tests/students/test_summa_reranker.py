@@ -15,7 +15,7 @@ from tevatron_distill.students import LoadOptions, load_student
 from tevatron_distill.students.mixture import Gate, MetricHead
 
 TEXTS = ("one two three", "red green blue " * 9, "cat", "the dog sat on the mat")
-METRICS = {"bleu": (0.1, 0.4, 0.9, 0.2), "rouge": (0.8, 0.3, 0.5, 0.1)}
+METRICS = {"bleu": (0.1, 0.4, 0.9, 0.2), "rouge": (0.3, 0.8, 0.5, 0.1)}
 PASSAGES = tuple(Passage(str(n), text) for n, text in enumerate(TEXTS))
 GROUP = Group("q", "what is a reranker?", PASSAGES, (2, 0, 1, 3), 4, metrics=METRICS)
 
@@ -128,7 +128,7 @@ def test_every_parameter_learns_in_training(student):
 def test_the_best_of_each_measure_is_learned_by_heart(student):
     student.model.train()
     batch = GroupCollator(student.layout, "metrics", ("bleu", "rouge"))([GROUP])
-    optimizer = torch.optim.Adam(student.model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(student.model.parameters(), lr=1e-3)
     torch.manual_seed(0)
     for _ in range(400):
         verdict = student.layout.verdict(student.model(**{k: batch[k] for k in student.layout.model_inputs}), batch)
@@ -143,7 +143,7 @@ def test_the_best_of_each_measure_is_learned_by_heart(student):
     student.model.eval()
     with torch.no_grad():
         outputs = student.model(**{name: batch[name] for name in student.layout.model_inputs})
-    assert outputs["logits"].argmax(dim=0).tolist() == [2, 0]
+    assert outputs["logits"].argmax(dim=0).tolist() == [2, 1]
 
 
 def test_ranking_needs_no_metrics_and_keeps_nothing(student):
