@@ -23,13 +23,14 @@ def _rows(what: str) -> str:
 
 
 def _defaults(flag: str) -> str:
+    """What a sort's flag is by default for each teacher that has such a sort."""
     values = {
-        str(defaults[flag]): f"{teacher} {sort}"
-        for teacher, row in reversed(TEACHERS.items())
-        for sort, defaults in row.sorts.items()
+        teacher: defaults[flag]
+        for teacher, row in TEACHERS.items()
+        for defaults in row.sorts.values()
         if flag in defaults
     }
-    return "; default " + ", ".join(f"{value} ({where})" for value, where in reversed(values.items()))
+    return " (default: " + ", ".join(f"{teacher} {value}" for teacher, value in values.items()) + ")"
 
 
 @dataclass
@@ -94,7 +95,9 @@ class TeachArguments:
     top_k: int = field(default=10, metadata={"help": "places that heapsort and bubblesort find; those behind are tied"})
     num_child: int | None = field(
         default=None,
-        metadata={"help": f"passages beside the best so far in a question of heapsort{_defaults('num_child')}"},
+        metadata={
+            "help": f"passages beside the best so far in a question of heapsort and bubblesort{_defaults('num_child')}"
+        },
     )
 
     engine: str = field(
