@@ -18,12 +18,12 @@ mkdir -p "$work"
 
 deepspeed --num_gpus "${GPUS:-4}" --module tevatron_distill.driver.train \
   --deepspeed deepspeed/ds_zero3_config.json --model_name_or_path HuggingFaceH4/zephyr-7b-beta \
-  --student listwise --prompt rank_zephyr_alpha --objective generation \
+  --student listwise --prompt rank_zephyr_alpha --objective generation --decode generation \
   --dataset_name rryisthebest/rank_zephyr_training_data_alpha --train_group_size 20 --rerank_max_len 4096 \
   --learning_rate 5e-6 --lr_scheduler_type cosine --warmup_steps 50 --num_train_epochs 3 --seed 42 \
   --neftune_noise_alpha 5 --bf16 --gradient_checkpointing --per_device_train_batch_size 4 \
   --gradient_accumulation_steps 16 --save_strategy epoch --output_dir "$work/student"
 python -m tevatron_distill.driver.rerank --model_name_or_path "$work/student" --dataset_path "$candidates" \
-  --depth 100 --window_size 20 --step_size 10 --decode generation --bf16 --rerank_output_path "$work/run.tsv" \
+  --depth 100 --window_size 20 --step_size 10 --bf16 --rerank_output_path "$work/run.tsv" \
   --output_dir "$work/temp"
 python -m tevatron_distill.driver.evaluate --qrels_path "$qrels" --run_path "$work/run.tsv" --measures nDCG@10

@@ -47,7 +47,8 @@ case $dataset in # source, candidate, rows a step, rows of an evaluation step, a
   *pairrm_2.7b*) set -- 1224 412 1 1 8 human_preference ;;
   *) echo "error: no lengths are known for the dataset $dataset; add a line for it to $0" >&2; exit 2 ;;
 esac
-source_maxlength=$1 candidate_maxlength=$2 train_batch=$3 eval_batch=$4 accumulation=$5 using_metrics=${using_metrics:-$6}
+source_maxlength=$1 candidate_maxlength=$2 train_batch=$3 eval_batch=$4 accumulation=$5
+using_metrics=${using_metrics:-$6}
 
 case ${ranker,,} in
   pairranker) own=(--num_pos 5 --num_neg 5 --loss_type instructgpt --sub_sampling_mode all_pair) ;;

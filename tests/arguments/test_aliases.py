@@ -90,6 +90,8 @@ def test_rank_llms_training_of_first_mistral(tmp_path):
     assert ours("train", f"--train_dataset_path {rows} --checkpointing_steps 500") == {
         "dataset_path": str(rows),
         "student": "listwise",
+        "objective": "generation",
+        "loss": "ndcg_loss2",
         "save_strategy": "steps",
         "save_steps": "500",
     }

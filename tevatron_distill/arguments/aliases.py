@@ -138,9 +138,10 @@ def _template(value: str, given: Words) -> dict[str, str]:
 
 
 def _rank_llm_model(value: str, given: Words) -> dict[str, str]:
-    """RankLLM: a listwise model that generates its answer, unless it is told to read the logits."""
+    """RankLLM: a listwise model that generates numbers, unless it is told to read the logits, or letters."""
     decode = "logits" if "use_logits" in given else "generation"
-    return {"model_name_or_path": value, "student": "listwise", "decode": decode}
+    flags = {"model_name_or_path": value, "student": "listwise", "decode": decode}
+    return flags if "use_alpha" in given or "prompt_template_path" in given else {**flags, "prompt": "rank_zephyr"}
 
 
 def _checkpointing(value: str, given: Words) -> dict[str, str]:
@@ -185,15 +186,16 @@ RANKERS = {
     "simcls": "simcls",
     "dual": "simcls",
 }
+RANK_LLM_DEFAULTS = {"student": "listwise", "objective": "generation", "loss": "ndcg_loss2"}
 RANK_LLM, BLENDER, OPEN, DISTILL = "RankLLM", "LLM-Blender", "open-retrievals", "InstructDistill"
 TRAIN, RERANK, TEACH = ("train",), ("rerank",), ("teach",)
 ONE_PROCESS = "one process ranks; share the queries out by --dataset_number_of_shards and --dataset_shard_index"
 
 ALIASES: dict[str, tuple[Alias, ...]] = {
     # RankLLM, training/train_rankllm.py
-    "train_dataset_path": (Alias(RANK_LLM, by=_file_or_name, adds={ANY: {"student": "listwise"}}),),
+    "train_dataset_path": (Alias(RANK_LLM, by=_file_or_name, adds={ANY: RANK_LLM_DEFAULTS}),),
     "ranking_loss": (
-        Alias(RANK_LLM, "loss", values={"lambda": "lambda_loss", "listnet": "list_net", "ranknet": "rank_net"}),
+        Alias(RANK_LLM, "loss", values={"lambda": "ndcg_loss2", "listnet": "list_net", "ranknet": "rank_net"}),
     ),
     "noisy_embedding_alpha": (Alias(RANK_LLM, "neftune_noise_alpha"),),
     "max_train_steps": (Alias(RANK_LLM, "max_steps"),),
