@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from tevatron_distill.layouts import RerankerSettings
 from tevatron_distill.schema import Candidates, InputError, Passage
-from tevatron_distill.students import LoadOptions, LoraOptions, load_student
+from tevatron_distill.students import LoadOptions, LoraOptions, load_student, pair_model
 from tevatron_distill.students.loading import Source
 from tevatron_distill.students.pair_checkpoint import read_llm_blender
 from tevatron_distill.students.pair_model import MARKERS
@@ -469,3 +469,30 @@ def test_scores_do_not_depend_on_the_batch(make):
     for number, one in enumerate(lists):
         assert torch.allclose(scores([one])[0], together[number], atol=1e-5)
     assert torch.allclose(scores([replace(one, query_id="z") for one in lists[::-1]])[1], together[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["bert", "llama", "t5"])
+def test_many_rows_are_cut_into_parts_where_nothing_is_learned(make, backbone, monkeypatch):
+    student = make(backbone, pad_to_multiple_of=0)
+    one = Candidates("q", "the cat", tuple(Passage(str(n), "red " * (n + 1)) for n in range(4)), ())
+    batch = student.layout.collate([one])
+    inputs = {name: batch[name] for name in student.layout.model_inputs}
+    whole = student.model(**inputs).logits
+    seen = []
+    forward = type(student.model).__bases__[0].forward
+
+    def counting(self, **given):
+        seen.append(len(given["input_ids"]))
+        return forward(self, **given)
+
+    monkeypatch.setattr(type(student.model).__bases__[0], "forward", counting)
+    monkeypatch.setattr(
+        pair_model, "PART_TOKENS", 5 * sum(inputs[name].shape[1] for name in inputs if "input_ids" in name)
+    )
+    with torch.no_grad():
+        parts = student.model(**inputs).logits
+    assert seen == [5, 5, 2]
+    assert torch.allclose(parts, whole, atol=1e-5)
+    seen.clear()
+    student.model(**inputs)
+    assert seen == [12]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.fsdp import is_fsdp_enabled
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -27,6 +30,8 @@ SPELLINGS = ("source", "candidate one", "candidate two")
 """A new marker starts as the mean of the vectors of its spelling."""
 
 DROPOUT = 0.05
+PART_TOKENS = 65536
+"""Tokens that go through the model at a time where nothing is learned."""
 
 
 def backbone_kind(path: str, config: Any) -> tuple[str, Any]:
@@ -99,20 +104,44 @@ def pair_class(parent: Any) -> Any:
         stray = sorted(name for name, value in kwargs.items() if value is not None)
         if stray:
             raise TypeError(f"this model compares candidates and takes no {', '.join(stray)}")
-        given = {
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "places": places,
             "position_ids": position_ids,
             "decoder_input_ids": decoder_input_ids,
             "decoder_attention_mask": decoder_attention_mask,
         }
-        given = {name: value for name, value in given.items() if value is not None}
-        outputs = parent.forward(self, input_ids=input_ids, attention_mask=attention_mask, **given, **extra)
-        hidden = outputs.last_hidden_state
+        given = {name: value for name, value in inputs.items() if value is not None}
+        width = input_ids.shape[1] if decoder_input_ids is None else input_ids.shape[1] + decoder_input_ids.shape[1]
+        parts = [compare(self, **part) for part in row_parts(given, width)]
+        return SequenceClassifierOutput(logits=torch.cat(parts))
+
+    def compare(self: Any, places: Tensor, **inputs: Tensor) -> Tensor:
+        hidden = parent.forward(self, **inputs, **extra).last_hidden_state
         read = hidden.gather(1, places[:, :, None].expand(-1, -1, hidden.shape[-1]))  # [R, 3, D]
         pairs = torch.cat([read[:, :1].expand(-1, 2, -1), read[:, 1:]], dim=-1)  # [R, 2, 2D]
-        return SequenceClassifierOutput(logits=self.head_layer(pairs))
+        logits: Tensor = self.head_layer(pairs)
+        return logits
 
     members = {"__init__": init, "forward": forward, "__module__": __name__}
     return type(parent.__name__, (parent,), members)
+
+
+def row_parts(inputs: dict[str, Tensor], width: int) -> Iterator[dict[str, Tensor]]:
+    """Rows in parts that fit into memory, where nothing is learned: evaluation compares all pairs of whole groups.
+
+    Parted weights (ZeRO-3, FSDP) forbid it: every process must run as many forward passes as the others.
+
+    Args:
+        inputs: tensors with the rows first.
+        width: tokens of a row, padding included.
+    """
+    count = len(inputs["input_ids"])
+    whole = torch.is_grad_enabled() or is_deepspeed_zero3_enabled() or is_fsdp_enabled()
+    size = count if whole else max(1, PART_TOKENS // width)
+    for start in range(0, count, size):
+        yield {name: tensor[start : start + size] for name, tensor in inputs.items()}
 
 
 def add_markers(tokenizer: Any) -> tuple[int, ...]:
