@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,14 @@ def test_every_loss_over_pairs_trains_an_adapter_that_ranks(command, path, tmp_p
     assert {query: len(row) for query, row in read_run(tmp_path / "run.tsv").items()} == {
         f"q{number}": 2 + number % 4 for number in range(4)
     }
+
+
+def test_preferences_of_a_pairwise_teacher_are_learned_pair_by_pair_in_bfloat16(command, path, tmp_path):
+    asked = [replace(group, preferences=((0, len(group.passages) - 1, 0.25),)) for group in groups()]
+    path.write_text("".join(group_to_line(group) + "\n" for group in asked))
+    train.main(command("--loss", "rank_net", "--labels", "preferences", "--bf16"))
+    losses = [entry["loss"] for entry in history(tmp_path / "out") if "loss" in entry]
+    assert sorted(losses) == pytest.approx([0.0] + [math.log(2)] * 3, abs=0.1)  # equal texts, and a head without a clue
 
 
 def test_evaluation_in_training_measures_what_reranking_gives(command, path, tmp_path):
