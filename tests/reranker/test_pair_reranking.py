@@ -185,7 +185,7 @@ def test_compare_averages_both_orders(make):
     assert ranker.compare(["one two"], texts[:1], texts[1:]) == [ahead["both"] > 0]
     [swapped] = ranker.compare(["one two"], texts[1:], texts[:1], return_logits=True)
     assert swapped == pytest.approx(-ahead["both"], abs=1e-5)
-    with_instruction = ranker.compare(["two"], texts[:1], texts[1:], ["one "], return_logits=True)
+    with_instruction = ranker.compare(["two"], texts[:1], texts[1:], return_logits=True, instructions=["one "])
     assert with_instruction == pytest.approx([ahead["both"]], abs=1e-5)
 
 
@@ -221,7 +221,9 @@ def test_conversations_are_compared_turn_by_turn(make, monkeypatch):
     seen = []
     ranker = make()
     compare = ranker.compare
-    monkeypatch.setattr(ranker, "compare", lambda *given, **options: seen.append(given) or compare(*given, **options))
+    monkeypatch.setattr(
+        ranker, "compare", lambda *given, **more: seen.append((*given[:3], more)) or compare(*given, **more)
+    )
 
     def conversation(*answers):
         return [
@@ -236,7 +238,7 @@ def test_conversations_are_compared_turn_by_turn(make, monkeypatch):
         ["USER: hello\nAssistant: <Response 1>\nUSER: and?\nAssistant: <Response 2>"],
         ["<Response 1>: hi\n<Response 2>: bye"],
         ["<Response 1>: no\n<Response 2>: go"],
-        [CONVERSATION],
+        {"instructions": [CONVERSATION]},
     )
     with pytest.raises(InputError, match="turns must be USER, ASSISTANT"):
         ranker.compare_conversations([conversation("hi", "bye")[1:]], [conversation("no", "go")])

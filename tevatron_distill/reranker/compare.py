@@ -36,10 +36,10 @@ class Comparisons:
         inputs: Sequence[str],
         candidates_a: Sequence[str],
         candidates_b: Sequence[str],
-        instructions: Sequence[str] | None = None,
-        *,
         mode: str = "both",
         return_logits: bool = False,
+        *,
+        instructions: Sequence[str] | None = None,
     ) -> list[bool] | list[float]:
         """Is the first candidate better than the second?
 
@@ -47,10 +47,10 @@ class Comparisons:
             inputs: the sources.
             candidates_a: one for each source.
             candidates_b: one for each source.
-            instructions: put before the sources, without a space between, as in LLM-Blender.
             mode: ``both`` orders, averaged (LLM-Blender's documentation says so, its code adds them up); ``ab`` or
                 ``ba`` shows one order only. In LLM-Blender's spelling ``[A,B]+[B,A]``, ``[A,B]``, ``[B,A]``.
             return_logits: how far A is ahead, instead of whether. (LLM-Blender's ``[B,A]`` says how far B is.)
+            instructions: put before the sources, without a space between, as in LLM-Blender.
 
         Raises:
             InputError: if the lists differ in length, or the mode is unknown.
@@ -108,17 +108,17 @@ class Comparisons:
             for conversations in (conversations_a, conversations_b)
         )
         instructions = [CONVERSATION] * len(sources)
-        return self.compare(sources, first, second, instructions, mode=mode, return_logits=return_logits)
+        return self.compare(sources, first, second, mode, return_logits, instructions=instructions)
 
     def rank_with_ref(
         self,
         inputs: Sequence[str],
         candidates: Sequence[Sequence[str]],
         ref_candidates: Sequence[str] | None = None,
-        instructions: Sequence[str] | None = None,
         *,
         ref_mode: str | None = None,
         mode: str | None = None,
+        instructions: Sequence[str] | None = None,
         return_scores: bool = True,
     ) -> list[list[float]] | list[list[int]]:
         """Rewards: how far each candidate is ahead of one reference, in both orders.
@@ -158,9 +158,9 @@ class Comparisons:
         self,
         inputs: Sequence[str],
         candidates: Sequence[Sequence[str]],
-        instructions: Sequence[str] | None = None,
-        *,
         n: int = 1,
+        *,
+        instructions: Sequence[str] | None = None,
         inference_mode: str = "bubble",
     ) -> list[list[str]]:
         """The best candidates of each list, best first.
@@ -168,8 +168,8 @@ class Comparisons:
         Args:
             inputs: the sources.
             candidates: lists of candidates.
-            instructions: as of :meth:`compare`.
             n: how many are given; all where a list has fewer.
+            instructions: as of :meth:`compare`.
             inference_mode: as in the settings; ``bubble`` makes ``n`` passes, so that all n places are right.
 
         Raises:
@@ -181,9 +181,9 @@ class Comparisons:
         self,
         inputs: Sequence[str],
         candidates: Sequence[Sequence[str]],
-        instructions: Sequence[str] | None = None,
-        *,
         n: int = 1,
+        *,
+        instructions: Sequence[str] | None = None,
         inference_mode: str = "bubble",
     ) -> list[list[str]]:
         """The worst candidates of each list, worst first; see :meth:`best_of_n`."""
