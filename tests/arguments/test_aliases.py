@@ -200,7 +200,8 @@ def test_open_retrievals_training(kind, expected):
         "zh",
         "dev",
     )
-    assert (flags["query_max_len"], flags["rerank_max_len"], flags["lora"]) == ("128", "256", "True")
+    length = flags["passage_max_len" if kind == "colbert" else "rerank_max_len"]
+    assert (flags["query_max_len"], length, flags["lora"]) == ("128", "256", "True")
     assert (flags["positive_key"], flags["query_prefix"], flags["passage_prefix"]) == ("positive", "A:", "B:")
 
 

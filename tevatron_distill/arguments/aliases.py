@@ -125,6 +125,12 @@ def _file_or_hub(value: str, given: Words) -> dict[str, str]:
     return {flag: word for flag, word in flags.items() if word}
 
 
+def _row_length(value: str, given: Words) -> dict[str, str]:
+    """open-retrievals: the length of a pair, or of colbert's passage."""
+    colbert = given.get("model_type", given.get("student", [""]))[0].lower() == "colbert"
+    return {"passage_max_len" if colbert else "rerank_max_len": value}
+
+
 def _retrieved(value: str, given: Words) -> dict[str, str]:
     """RankLLM: the file in which it keeps what a first stage retrieved."""
     method = given.get("retrieval_method", ["BM25"])[0]
@@ -266,8 +272,8 @@ ALIASES: dict[str, tuple[Alias, ...]] = {
     "data_name_or_path": (Alias(OPEN, by=_file_or_hub),),
     "causal_lm": (Alias(OPEN),),  # the model's config says it
     "query_max_length": (Alias(OPEN, "query_max_len"),),
-    "max_length": (Alias(OPEN, "rerank_max_len", verbs=("train", "rerank")),),
-    "max_len": (Alias(OPEN, "rerank_max_len", verbs=("train", "rerank")),),
+    "max_length": (Alias(OPEN, by=_row_length, verbs=("train", "rerank")),),
+    "max_len": (Alias(OPEN, by=_row_length, verbs=("train", "rerank")),),
     "query_instruction": (Alias(OPEN, "query_prefix"),),
     "document_instruction": (Alias(OPEN, "passage_prefix"),),
     "use_lora": (Alias(OPEN, "lora"),),
