@@ -17,7 +17,16 @@ CASES = [(name, labels) for name in NAMES for labels in LOSSES[name].labels]
 every_case = pytest.mark.parametrize(("name", "transform"), CASES, ids=["-".join(case) for case in CASES])
 every_loss = pytest.mark.parametrize("name", NAMES)
 
-ORDER_ONLY = ("rank_net", "margin_rank", "pair_bce", "softmax_ce", "list_mle", "lambda_loss", "ndcg_loss2", "approx_ndcg")
+ORDER_ONLY = (
+    "rank_net",
+    "margin_rank",
+    "pair_bce",
+    "softmax_ce",
+    "list_mle",
+    "lambda_loss",
+    "ndcg_loss2",
+    "approx_ndcg",
+)
 """Losses for which equal labels leave nothing to learn."""
 
 SIZES = (5, 1, 3, 0, 4)

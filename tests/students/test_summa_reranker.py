@@ -188,3 +188,26 @@ def test_text_that_looks_like_a_marker_is_text(student):
     """LLM-Blender's markers are words of the prompt there, and crash its pair ranker when a text has them."""
     ranked = Reranker(student.model, student.layout, "cpu").rank("<|source|> one", ["<|candidate|> two", "three"])
     assert len(ranked) == 2
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "deberta-v2"])
+@pytest.mark.parametrize("student", ["summa_reranker", "simcls"])
+def test_other_encoders_will_do(architecture, student, bert_folder, tmp_path):
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    config = AutoConfig.for_model(architecture, vocab_size=len(tokenizer), pad_token_id=0, type_vocab_size=1, **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    options = LoadOptions(training=True)
+    loaded = load_student(str(tmp_path), student, options=options)
+    assert "token_type_ids" not in loaded.layout.model_inputs
+    batch = GroupCollator(loaded.layout)([GROUP])
+    outputs = loaded.model(**{name: batch[name] for name in loaded.layout.model_inputs})
+    loaded.layout.verdict(outputs, batch).scores.sum().backward()
+    for part in (loaded.model, loaded.tokenizer):
+        part.save_pretrained(tmp_path / "saved")
+    loaded.layout.settings.save(tmp_path / "saved")
+    again = Reranker.from_pretrained(str(tmp_path / "saved"), device="cpu").rank(GROUP.query, list(TEXTS))
+    assert again == Reranker(loaded.model, loaded.layout, "cpu").rank(GROUP.query, list(TEXTS))

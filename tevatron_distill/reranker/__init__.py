@@ -82,7 +82,7 @@ class Reranker(Comparisons):
 
         Args:
             path: a folder or a name on the hub.
-            student: ``cross_encoder``, ``yes_token`` or ``colbert``; None for what the folder says, else the first.
+            student: name in ``STUDENTS``; None for what the folder says, else ``cross_encoder``.
             device: where it runs; None takes a GPU where there is one.
             dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (the folder's own); None is float32 on a CPU and
                 the folder's own elsewhere.

@@ -169,9 +169,16 @@ def join_pair(query: str, passage: Passage, query_prefix: str, passage_prefix: s
 
     >>> join_pair("what is llama", Passage("7", "an animal", "x-y"), "query: ", "document: ")
     'query:  what is llama document:  x y an animal'
+    >>> join_pair("what is llama", Passage("7", "an animal", "x-y"), "A: {}", "B: {}")
+    'A: what is llama B: x y an animal'
     """
     title = passage.title.replace("-", " ").strip()
-    return f"{query_prefix} {query} {passage_prefix} {title} {passage.text}".strip()
+    asked, shown = f"{query_prefix} {query}", f"{passage_prefix} {title} {passage.text}"
+    if "{}" in query_prefix:
+        asked = with_prefix(query_prefix, query)
+    if "{}" in passage_prefix:
+        shown = with_prefix(passage_prefix, f"{title} {passage.text}".strip())
+    return f"{asked} {shown}".strip()
 
 
 @dataclass

@@ -40,7 +40,7 @@ def words_around(query: str, prompt: PointPrompt, settings: RerankerSettings) ->
     """The words before the passage, and those behind it, behind which the answer comes."""
     if settings.task_prompt is not None:
         prompt = replace(prompt, instruction=settings.task_prompt)
-    wording = prompt.render(with_prefix(settings.query_prefix, query), [PASSAGE], is_encoder_decoder=False)
+    wording = prompt.render(with_prefix(settings.query_prefix.rstrip(" "), query), [PASSAGE], is_encoder_decoder=False)
     head, _, tail = (wording.text() + wording.prefix).partition(PASSAGE)
     return head, tail
 
@@ -65,7 +65,7 @@ class PromptRows:
         if settings.query_max_len:
             query = cut_text(tokenizer, query, settings.query_max_len)
         head, tail = words_around(query, prompt, settings)
-        text = with_prefix(settings.passage_prefix, prompt.passage_text(passage))
+        text = with_prefix(settings.passage_prefix.rstrip(" "), prompt.passage_text(passage))
         if settings.passage_max_len:
             text = cut_text(tokenizer, text, settings.passage_max_len)
 
@@ -100,8 +100,8 @@ class LineRows:
         task = prompt.template.rpartition("\n")[2] if settings.task_prompt is None else settings.task_prompt
         if settings.query_max_len:
             query = cut_text(self.tokenizer, query, settings.query_max_len)
-        text = with_prefix(settings.passage_prefix, prompt.passage_text(passage))
-        head, end = self.tokens(with_prefix(settings.query_prefix, query)), self.tokens(task)
+        text = with_prefix(settings.passage_prefix.rstrip(" "), prompt.passage_text(passage))
+        head, end = self.tokens(with_prefix(settings.query_prefix.rstrip(" "), query)), self.tokens(task)
         lines, line_break = self.tokens(text), self.tokens("\n")
         start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         room = settings.rerank_max_len - len(start) - len(head) - len(end) - 2 * len(line_break)
