@@ -132,7 +132,7 @@ def test_vectors_of_texts_score_as_the_reranker_does(make_folder):
 
 
 def test_only_colbert_makes_vectors(bert_classifier_folder):
-    with pytest.raises(TypeError, match="only a colbert student makes token vectors; this one is cross_encoder"):
+    with pytest.raises(TypeError, match="only colbert and simcls make vectors of passages; this one is cross_encoder"):
         Reranker.from_pretrained(bert_classifier_folder, device="cpu").encode(["one"])
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tevatron_distill.layouts import DualLayout, RerankerSettings
-from tevatron_distill.layouts.similarity import MaxSim
 from tevatron_distill.layouts.rows import Row
+from tevatron_distill.layouts.similarity import MaxSim
 from tevatron_distill.schema import Candidates, Passage
 
 

@@ -116,7 +116,7 @@ def test_only_the_passage_is_cut_never_the_task(gemma_folder, limit):
 
 @pytest.mark.parametrize(
     ("template", "expected"),
-    [("A: {}", "A: cat"), ("A:", "A: cat"), ("A: ", "A: cat"), ("{}", "cat"), ("Ask: {}!", "Ask: cat!"), ("query", "query cat")],
+    [("A: {}", "A: cat"), ("A:", "A: cat"), ("A: ", "A: cat"), ("{}", "cat"), ("Ask: {}!", "Ask: cat!")],
 )
 def test_an_instruction_never_loses_the_text(gemma_folder, template, expected):
     """open-retrievals formats templates, and one without braces leaves nothing but itself."""
