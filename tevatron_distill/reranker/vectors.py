@@ -77,8 +77,8 @@ class VectorStore:
         made = json.loads(path.read_text(encoding="utf-8"))
         if made["identity"] != identity:
             raise InputError(
-                f"{folder}: these passage vectors are of another student ({made['student']}, {made['identity']}), or of "
-                f"other weights, precision or lengths; this one is {identity}; remove the folder or name another "
+                f"{folder}: these passage vectors are of another student ({made['student']}, {made['identity']}), "
+                f"or of other weights, precision or lengths; this one is {identity}; remove the folder or name another "
                 "--passage_vectors_path"
             )
         self.vectors = np.load(Path(folder, "vectors.npy"), mmap_mode="r")
