@@ -140,7 +140,7 @@ def test_blenders_pair_ranker(spelling):
         f"--ranker_type {spelling} {BLENDER} --inference_mode bubble --num_pos 5 --num_neg 5 --loss_type instructgpt "
         "--sub_sampling_mode all_pair",
     )
-    assert flags["student"] == "pair_ranker"
+    assert (flags["student"], flags["train_group_size"]) == ("pair_ranker", "1000")
     assert flags["model_name_or_path"] == "microsoft/deberta-v3-large"
     assert (flags["dataset_path"], flags["eval_dataset_path"], flags["test_dataset_path"]) == (
         "a.json",

@@ -228,7 +228,8 @@ ALIASES: dict[str, tuple[Alias, ...]] = {
     "prompt_mode": (Alias(RANK_LLM),),  # without effect there, too
     "num_gpus": (Alias(RANK_LLM, dropped=("1",), refused={ANY: ONE_PROCESS}, verbs=RERANK),),
     # LLM-Blender, train_ranker.py
-    "ranker_type": (Alias(BLENDER, "student", values=RANKERS),),
+    # it draws from all candidates of a row
+    "ranker_type": (Alias(BLENDER, "student", values=RANKERS, adds={ANY: {"train_group_size": "1000"}}),),
     "model_type": (
         Alias(
             OPEN,
