@@ -119,6 +119,7 @@ class TestPylate:
         """What PyLate saves: an encoder with two more tokens, a linear layer, and its settings."""
         tokenizer, model = AutoTokenizer.from_pretrained(bert_folder), AutoModel.from_pretrained(bert_folder)
         tokenizer.add_tokens(["[Q] ", "[D] "])
+        tokenizer.pad_token = tokenizer.mask_token  # as PyLate leaves it
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model.save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
@@ -200,6 +201,11 @@ class TestPylate:
         assert student.layout.settings.colbert_convention == "pylate"
         assert ranking_scores(student) == pytest.approx(expected, abs=1e-5)
         assert learned_scores(student)[0].tolist() == pytest.approx(expected, abs=1e-5)
+
+    def test_the_encoder_keeps_its_own_pad(self, folder):
+        student = load_student(str(folder), "colbert")
+        assert student.layout.settings.pad_token_id == student.tokenizer.mask_token_id
+        assert student.model.config.pad_token_id == 0  # RoBERTa counts its positions by it
 
     def test_every_query_has_its_full_length_and_passages_lose_their_punctuation(self, folder):
         student = load_student(str(folder), "colbert")

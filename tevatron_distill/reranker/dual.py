@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +34,59 @@ def encode_rows(
     return made
 
 
+@dataclass
+class Meetings:
+    """Which queries meet which passages: each distinct text once, however many lists have it.
+
+    Args:
+        layout: joins vectors to scores.
+        device: where vectors are.
+        candidates: the lists.
+
+    Attributes:
+        queries: the distinct queries.
+        passages: the distinct passages.
+        places: for each of them (list, place in it), once for each list that has it.
+    """
+
+    layout: DualLayout
+    device: torch.device
+    candidates: Sequence[Candidates]
+
+    def __post_init__(self) -> None:
+        self.queries = list(dict.fromkeys(one.query for one in self.candidates))
+        number_of = {query: number for number, query in enumerate(self.queries)}
+        self.query_of = [number_of[one.query] for one in self.candidates]
+        wanted: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for number, one in enumerate(self.candidates):
+            for place, passage in enumerate(one.passages):
+                wanted.setdefault((passage.title, passage.text), []).append((number, place))
+        self.passages = [Passage("", text, title) for title, text in wanted]
+        self.places = list(wanted.values())
+
+    def scores(
+        self, queries: tuple[Tensor, Tensor], vectors: Tensor, counted: Tensor, batch: list[int]
+    ) -> list[list[float]]:
+        """Scores of a batch of passages with the lists that want them, aligned with ``places``.
+
+        Args:
+            queries: vectors of all queries ``[Q, Tq, D]`` and a bool mask of those that count.
+            vectors: those of the passages, ``[R, Tp, D]``.
+            counted: bool ``[R, Tp]``.
+            batch: which passages they are.
+        """
+        query, query_counted = queries
+        pairs = [(line, self.query_of[number]) for line, row in enumerate(batch) for number, _ in self.places[row]]
+        found: list[list[float]] = [[] for _ in batch]
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            part = pairs[start : start + PAIRS_AT_ONCE]
+            lines, owners = torch.tensor(part, device=self.device).T
+            values = self.layout.row_scores(query[owners], query_counted[owners], vectors[lines], counted[lines])
+            for (line, _), value in zip(part, values.tolist(), strict=True):
+                found[line].append(value)
+        return found
+
+
 def score_vectors(
     model: Any,
     layout: DualLayout,
@@ -52,50 +106,37 @@ def score_vectors(
     Returns:
         Scores aligned with each list's passages, higher is better.
     """
-    queries = {query: number for number, query in enumerate(dict.fromkeys(one.query for one in candidates))}
-    query, query_counted = pad_vectors(
-        encode_rows(model, layout, batcher, [layout.encode_query(text) for text in queries])
-    )
-    query_of = [queries[one.query] for one in candidates]
-    wanted: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for number, one in enumerate(candidates):
-        for place, passage in enumerate(one.passages):
-            wanted.setdefault((passage.title, passage.text), []).append((number, place))
-    passages = [Passage("", text, title) for title, text in wanted]
-    places = list(wanted.values())
-
-    def meet(vectors: Tensor, counted: Tensor, batch: list[int]) -> list[list[float]]:
-        """Scores of a batch of passages with the queries that want them."""
-        pairs = [(line, query_of[number]) for line, row in enumerate(batch) for number, _ in places[row]]
-        found: list[list[float]] = [[] for _ in batch]
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            part = pairs[start : start + PAIRS_AT_ONCE]
-            lines, owners = torch.tensor(part, device=batcher.device).T
-            values = layout.row_scores(query[owners], query_counted[owners], vectors[lines], counted[lines])
-            for (line, _), value in zip(part, values.tolist(), strict=True):
-                found[line].append(value)
-        return found
+    meetings = Meetings(layout, batcher.device, candidates)
+    queries = pad_vectors(encode_rows(model, layout, batcher, [layout.encode_query(text) for text in meetings.queries]))
 
     def forward(inputs: dict[str, Tensor], batch: list[int]) -> list[list[float]]:
-        return meet(model.encode(inputs["input_ids"], inputs["attention_mask"]), inputs["counted"], batch)
+        vectors = model.encode(inputs["input_ids"], inputs["attention_mask"])
+        return meetings.scores(queries, vectors, inputs["counted"], batch)
 
-    def forward_stored(vectors: list[Tensor], batch: list[int]) -> list[list[float]]:
-        return meet(*pad_vectors([vectors[row].to(batcher.device) for row in batch]), batch)
-
-    def results() -> Iterator[tuple[int, list[float]]]:
-        if store is None:
-            yield from batcher.run(layout, [layout.encode_passage(passage) for passage in passages], forward)
-            return
-        vectors = stored_vectors(model, layout, batcher, passages, store)
-        batches = token_budget_batches([len(one) for one in vectors], batcher.max_batch_tokens)
-        for batch, values in run_batches(lambda batch: forward_stored(vectors, batch), batches):
-            yield from zip(batch, values, strict=True)
-
+    if store is None:
+        results = batcher.run(layout, [layout.encode_passage(passage) for passage in meetings.passages], forward)
+    else:
+        stored = stored_vectors(model, layout, batcher, meetings.passages, store)
+        results = score_stored(meetings, queries, stored, batcher)
     scores = [[0.0] * len(one.passages) for one in candidates]
-    for row, values in results():
-        for (number, place), value in zip(places[row], values, strict=True):
+    for row, values in results:
+        for (number, place), value in zip(meetings.places[row], values, strict=True):
             scores[number][place] = value
     return scores
+
+
+def score_stored(
+    meetings: Meetings, queries: tuple[Tensor, Tensor], stored: Sequence[Tensor], batcher: Batcher
+) -> Iterator[tuple[int, list[float]]]:
+    """The number of each passage and its scores, from vectors that lie on the CPU."""
+
+    def run(batch: list[int]) -> list[list[float]]:
+        vectors, counted = pad_vectors([stored[row].to(batcher.device) for row in batch])
+        return meetings.scores(queries, vectors, counted, batch)
+
+    batches = token_budget_batches([len(one) for one in stored], batcher.max_batch_tokens)
+    for batch, values in run_batches(run, batches):
+        yield from zip(batch, values, strict=True)
 
 
 def stored_vectors(

@@ -117,29 +117,42 @@ def write_store(
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    sizes = [sum(row.counted or [True] * len(row.input_ids)) for row in map(layout.encode_passage, passages)]
-    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    try:
+        sizes = [sum(row.counted or [True] * len(row.input_ids)) for row in map(layout.encode_passage, passages)]
+        offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        _write_vectors(partial / "vectors.npy", passages, offsets, encode)
+        np.save(partial / "offsets.npy", offsets)
+        np.save(partial / "digests.npy", np.frombuffer(b"".join(map(digest, passages)), np.uint8).reshape(-1, 16))
+        (partial / "docids.json").write_text(json.dumps([passage.docid for passage in passages]), encoding="utf-8")
+        said = {"identity": identity, "student": layout.settings.student, "passages": len(passages)}
+        (partial / STORE_FILE).write_text(json.dumps({**said, "vectors": int(offsets[-1])}) + "\n", encoding="utf-8")
+        for file in partial.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        if not Path(folder, STORE_FILE).is_file():  # else another process was faster
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_vectors(
+    path: Path,
+    passages: Sequence[Passage],
+    offsets: np.ndarray[Any, Any],
+    encode: Callable[[Sequence[Passage]], Sequence[Tensor]],
+) -> None:
     vectors: np.memmap[Any, Any] | None = None
     for start, block in blocks(passages):
         for place, made in enumerate(encode(block), start):
             if vectors is None:
                 shape = (int(offsets[-1]), made.shape[-1])
-                vectors = np.lib.format.open_memmap(partial / "vectors.npy", "w+", np.float16, shape)
+                vectors = np.lib.format.open_memmap(path, "w+", np.float16, shape)
             vectors[offsets[place] : offsets[place + 1]] = made.half().cpu().numpy()
         logger.info("passage vectors: %d of %d passages", start + len(block), len(passages))
     if vectors is None:
-        np.save(partial / "vectors.npy", np.zeros((0, 0), np.float16))
+        np.save(path, np.zeros((0, 0), np.float16))
     else:
         vectors.flush()
-    np.save(partial / "offsets.npy", offsets)
-    np.save(partial / "digests.npy", np.frombuffer(b"".join(map(digest, passages)), np.uint8).reshape(-1, 16))
-    (partial / "docids.json").write_text(json.dumps([passage.docid for passage in passages]), encoding="utf-8")
-    said = {"identity": identity, "student": layout.settings.student, "passages": len(passages)}
-    (partial / STORE_FILE).write_text(json.dumps({**said, "vectors": int(offsets[-1])}) + "\n", encoding="utf-8")
-    for file in partial.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    partial.rename(folder)
 
 
 def blocks(passages: Sequence[Passage]) -> Iterator[tuple[int, Sequence[Passage]]]:

@@ -86,7 +86,8 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     config.colbert_dim = settings.colbert_dim
     bias = CONVENTIONS[settings.colbert_convention or "mean"].bias
     config.colbert_bias = "bias" in published.linear if published else getattr(config, "colbert_bias", bias)
-    set_config_pad(config, pad)
+    if pad != tokenizer.mask_token_id or config.pad_token_id is None:  # PyLate's pad; the encoder counts by its own
+        set_config_pad(config, pad)
     model, missing = load_model(vectors_class(encoder_class(source, config, "colbert")), source, options, config)
     brought = ("linear",) if options.training or published is not None else adapter_modules(source)
     refuse_random(source, missing, brought, INCOMPLETE)

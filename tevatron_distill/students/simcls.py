@@ -62,6 +62,7 @@ def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> DualLayout
         TextRows(tokenizer, "passage", settings.passage_prefix, settings.passage_max_len or MAX_LEN, only_first),
         Cosine(settings.temperature or 1.0),
         gold=True,
+        term_weights={"gold": 1.0},
     )
 
 
