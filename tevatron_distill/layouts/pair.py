@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tevatron_distill.layouts.rows import Row, pad_rows
+from tevatron_distill.layouts.rows import Row, add_positions, pad_rows
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.layouts.verdict import Verdict
 from tevatron_distill.schema import Candidates, Group, Passage
@@ -85,9 +85,7 @@ class PairLayout:
             read = batch["decoder_attention_mask"]
         places = torch.tensor([row.places for row in rows])
         batch["places"] = places if side == "right" else places + read.shape[1] - read.sum(dim=1, keepdim=True)
-        if "position_ids" in self.model_inputs:  # else padding on the left would shift learned positions
-            batch["position_ids"] = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
-        return batch
+        return add_positions(batch) if "position_ids" in self.model_inputs else batch
 
     def collate(self, groups: Sequence[Group | Candidates]) -> dict[str, Tensor]:
         """Ragged groups to the model's inputs.

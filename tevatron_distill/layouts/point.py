@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tevatron_distill.layouts.rows import Row, pad_rows
+from tevatron_distill.layouts.rows import Row, add_positions, pad_rows
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.layouts.verdict import SCORE_KINDS, Verdict
 from tevatron_distill.schema import Candidates, Group, InputError, Passage
@@ -59,9 +59,7 @@ class PointLayout:
         settings = self.settings
         side, multiple = settings.padding_side, settings.pad_to_multiple_of
         batch = pad_rows(rows, settings.pad_token_id or 0, side, multiple, settings.rerank_max_len)
-        if "position_ids" in self.model_inputs:  # else padding on the left would shift learned positions
-            batch["position_ids"] = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
-        return batch
+        return add_positions(batch) if "position_ids" in self.model_inputs else batch
 
     def collate(self, groups: Sequence[Group | Candidates]) -> dict[str, Tensor]:
         """Ragged groups to the model's inputs.

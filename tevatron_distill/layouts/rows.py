@@ -82,3 +82,8 @@ def pad_rows(
     if counted:
         padded["counted"] = stack(counted, 0, torch.bool)
     return padded
+
+
+def add_positions(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A padded batch with ``position_ids``, for models whose learned positions padding on the left would shift."""
+    return {**batch, "position_ids": (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)}

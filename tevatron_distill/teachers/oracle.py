@@ -88,6 +88,44 @@ class Repairs:
         return {kind: self.counts[kind] for kind in ("ok", *PROBLEMS)} if self.counts else {}
 
 
+class LabelOracle:
+    """Shows the passages of a question once, under labels: their logits are the scores, or a text names them.
+
+    Args:
+        prompt: shows the passages.
+    """
+
+    name: str
+    has_preferences = False
+
+    def __init__(self, prompt: TeacherPrompt) -> None:
+        self.prompt = prompt
+        self._repairs = Repairs()
+
+    def key(self, question: Question) -> Question:
+        """The passages as they stand: their order is part of the prompt."""
+        return question
+
+    def shown(self, question: Question) -> list[Question]:
+        """The passages in the order of the sort."""
+        return [question]
+
+    def read(self, book: Book, question: Question, answers: Sequence[EngineAnswer]) -> Mapping[int, float]:
+        """The logits of the labels, or what the text says."""
+        [answer] = answers
+        if self.prompt.answer == "choice":
+            return dict(zip(question, numbers_of(answer, len(question)), strict=True))
+        return self.named(book, question, self._repairs.read(book, self.prompt, question, answer))
+
+    def named(self, book: Book, question: Question, parsed: Parsed) -> Mapping[int, float]:
+        """The score of each position from a text."""
+        raise NotImplementedError
+
+    def report(self) -> Mapping[str, float]:
+        """What was wrong with generated answers."""
+        return self._repairs.report()
+
+
 def text_of(answer: EngineAnswer) -> str:
     """An answer that must be a text.
 
