@@ -12,7 +12,7 @@ from transformers.data.data_collator import DataCollatorMixin
 
 from tevatron_distill.layouts import Layout
 from tevatron_distill.permutation import labels_from_ranks
-from tevatron_distill.schema import Group, InputError, Passage
+from tevatron_distill.schema import Filler, Group, InputError, Passage
 
 
 def group_labels(group: Group, labels: str) -> Sequence[float]:
@@ -138,7 +138,8 @@ class GroupCollator(DataCollatorMixin):
 
     Returns (when called on ``Q`` groups):
         ``labels`` float32 ``[Q, G]``, ``mask`` bool ``[Q, G]`` (True where a passage is real), ``row_index`` and the
-        model's inputs as the layout names them. G is the largest group of the batch.
+        model's inputs as the layout names them. G is the largest group of the batch. Fillers are left out; a batch of
+        nothing else has one, whose mask is False.
     """
 
     layout: Layout
@@ -148,6 +149,8 @@ class GroupCollator(DataCollatorMixin):
     return_tensors: str = "pt"
 
     def torch_call(self, features: Sequence[Group]) -> dict[str, Any]:
+        real = [group for group in features if not isinstance(group, Filler)]
+        features = real or features[:1]
         if self.in_batch_negatives:
             features = with_in_batch_negatives(features)
         size = max(len(group.passages) for group in features)
@@ -161,7 +164,7 @@ class GroupCollator(DataCollatorMixin):
                 made = metric_labels(group, self.metrics) if several else group_labels(group, self.labels)
                 row[: len(group.passages)] = torch.tensor(made)
         sizes = torch.tensor([len(group.passages) for group in features])
-        batch["mask"] = torch.arange(size) < sizes[:, None]
+        batch["mask"] = (torch.arange(size) < sizes[:, None]) & bool(real)
         batch.update(self.layout.collate(features))
         return batch
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from tevatron_distill.pair_sampling import draw_pairs
-from tevatron_distill.schema import Group, InputError
+from tevatron_distill.schema import Filler, Group, InputError
 
 ENDS = ("top_bottom", "top_random", "random_bottom", "stride")
 GROUP_SAMPLINGS = ("auto", "uniform", "top", "one_positive", *ENDS)
+
+FILLER = -1
+"""The index of a group that counts for nothing, see :class:`EvenSampler`."""
 
 
 def draw_uniform(group: Group, size: int, generator: random.Random) -> list[int]:
@@ -101,7 +104,8 @@ class TeacherPermutationDataset(Dataset[Group]):
     """A teacher's groups, drawn anew every epoch.
 
     ``dataset[index]`` depends on ``(seed, epoch, index)`` alone: not on the order of access, the number of workers
-    or an interruption. The epoch lies in shared memory, so that persistent loader workers see it change.
+    or an interruption. The epoch lies in shared memory, so that persistent loader workers see it change. At the index
+    ``FILLER`` is a group that counts for nothing.
 
     Args:
         groups: the teacher's verdicts.
@@ -173,6 +177,9 @@ class TeacherPermutationDataset(Dataset[Group]):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> Group:
+        if index == FILLER:
+            first = self.groups[0].select([0])
+            return Filler(**{field.name: getattr(first, field.name) for field in fields(first)})
         group = self.groups[index]
         if self.train_group_size is None:
             return group
@@ -201,3 +208,35 @@ class TeacherPermutationDataset(Dataset[Group]):
         if self.sampling != "auto":
             return self.sampling
         return "uniform" if group.judgements is None else "one_positive"
+
+
+class EvenSampler(Sampler[int]):
+    """Another sampler's order, with fillers at its end, so that every process has as many full batches.
+
+    accelerate repeats the epoch's first indices there, so that its last update counts some queries twice.
+
+    Args:
+        sampler: gives the order; its ``set_epoch`` is passed on where it has one.
+        multiple: the number of indices is rounded up to a multiple of it.
+    """
+
+    def __init__(self, sampler: Sampler[int], multiple: int) -> None:
+        self.sampler = sampler
+        self.multiple = multiple
+
+    def __iter__(self) -> Iterator[int]:
+        count = 0
+        for index in self.sampler:
+            count += 1
+            yield index
+        yield from [FILLER] * (-count % self.multiple)
+
+    def __len__(self) -> int:
+        count = len(self.sampler)  # type: ignore[arg-type]
+        return count + -count % self.multiple
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch whose order comes next."""
+        tell = getattr(self.sampler, "set_epoch", None)
+        if tell is not None:
+            tell(epoch)

@@ -146,5 +146,10 @@ class Group:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Filler(Group):
+    """Stands in a batch where no group is left, so that every process has one; it counts for nothing."""
+
+
 class InputError(ValueError):
     """Input that breaks a rule; the message says place, rule, what came, and what to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tevatron_distill.collator import GroupCollator
-from tevatron_distill.dataset import TeacherPermutationDataset
+from tevatron_distill.dataset import EvenSampler, TeacherPermutationDataset
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
 from tevatron_distill.metrics import evaluate
 from tevatron_distill.schema import Group, InputError, Qrels
+from tevatron_distill.students.parted import chunk_students_rows
+
+logger = logging.getLogger(__name__)
 
 EVAL_MEASURES = ("nDCG@10", "RR@10")
 TEACHER_TOP = 10
@@ -28,13 +34,15 @@ class DistillRerankerTrainer(Trainer):
     """Trains any student with any ranking loss.
 
     Takes all of ``Trainer``'s arguments (plain ``TrainingArguments``, an optimizer and a scheduler of your own among
-    them) and five of ours.
+    them) and six of ours.
 
     Args:
         loss: name of a row of ``LOSSES``, or a ``Loss`` of your own.
         loss_options: keyword options of the loss (``teacher_temp``, …).
         loss_weight: how much the ranking loss counts; 0 leaves only the further terms that the student has.
         term_weights: by name, how much a further term of the student's counts; its layout's own where not given.
+        row_chunk_size: rows (windows; for colbert and simcls queries and passages each) that go through the model at a
+            time, so that this and not the group sets the memory; None for all of a batch.
         eval_qrels: judgements for the evaluation set. Without them, rows with judgements are measured by those, and
             other rows by the teacher: its ten best passages get the grades 10 to 1 (reported as ``teacher_nDCG@10``).
 
@@ -59,6 +67,7 @@ class DistillRerankerTrainer(Trainer):
         loss_weight: float = 1.0,
         term_weights: Mapping[str, float] | None = None,
         eval_qrels: Qrels | None = None,
+        row_chunk_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("compute_metrics", self._ranking_metrics)
@@ -71,6 +80,8 @@ class DistillRerankerTrainer(Trainer):
                 f"data_collator must be a GroupCollator, which knows the student's layout; got {self.data_collator!r}"
             )
         self.layout = self.data_collator.layout
+        if row_chunk_size is not None:
+            chunk_students_rows(self.model, self.layout, row_chunk_size)
         self.loss_weight = loss_weight
         self.term_weights = {**self.layout.term_weights, **(term_weights or {})}
         self.model_accepts_loss_kwargs = False
@@ -87,12 +98,27 @@ class DistillRerankerTrainer(Trainer):
             )
         if isinstance(self.train_dataset, TeacherPermutationDataset):
             self.add_callback(_DrawAnew(self.train_dataset))
+        if self.args.fsdp:
+            self.add_callback(_SayWhatRuns(self))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """The micro-batches of one update and the number of their queries on all ranks."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        queries = torch.tensor(float(sum(len(batch["mask"]) for batch in batches)), device=device)
+        queries = torch.tensor(float(sum(int(counted(batch["mask"]).sum()) for batch in batches)), device=device)
         return batches, self.accelerator.gather(queries).sum()
+
+    def get_train_dataloader(self) -> Any:
+        """HF's loader; with several processes an epoch's last update counts every query once, as with one process."""
+        loader = super().get_train_dataloader()
+        shard = getattr(loader, "batch_sampler", None)
+        if (
+            isinstance(shard, BatchSamplerShard)
+            and isinstance(self.train_dataset, TeacherPermutationDataset)
+            and not self.args.dataloader_drop_last
+        ):
+            inner = shard.batch_sampler
+            loader.set_sampler(EvenSampler(inner.sampler, inner.batch_size * shard.num_processes))
+        return loader
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         # DeepSpeed casts every float tensor to the engine's dtype here; half precision would make near labels equal
@@ -123,7 +149,7 @@ class DistillRerankerTrainer(Trainer):
                 metric_logits=verdict.metric_logits,
                 **self.loss_options,
             )
-        return verdict.scores, per_query
+        return verdict.scores, torch.where(counted(batch["mask"]), per_query, verdict.scores.sum(dim=1) * 0)
 
     def compute_loss(
         self,
@@ -193,6 +219,11 @@ class DistillRerankerTrainer(Trainer):
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
+def counted(mask: Tensor) -> Tensor:
+    """Which queries of a batch count, bool ``[Q]``: those with passages; a filler has none."""
+    return mask.any(dim=1)
+
+
 def chosen_score(group: Group, scores: Mapping[str, float]) -> float:
     """The teacher's score of the passage that a student's scores, by docid, put first."""
     names = [passage.docid for passage in group.passages]
@@ -207,6 +238,22 @@ class _DrawAnew(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.dataset.set_epoch(int(state.epoch or 0))
+
+
+class _SayWhatRuns(TrainerCallback):
+    """Warns where FSDP was asked for and Trainer has silently made something else of it, as it does on CPUs."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        wrapped = self.trainer.model_wrapped
+        if not isinstance(wrapped, (FSDPModule, FullyShardedDataParallel)):
+            logger.warning(
+                "--fsdp was asked for, but training runs as %s: FSDP needs a GPU for each process and a launcher "
+                "(torchrun --nproc_per_node N)",
+                type(wrapped).__name__,
+            )
 
 
 def eval_judgements(groups: list[Group], qrels: Qrels | None) -> tuple[Qrels, str]:
@@ -252,10 +299,12 @@ def check_launch(world_size: int, n_gpu: int) -> None:
     if launched != world_size:
         raise InputError(
             f"the launcher started {launched} processes but training sees {world_size}, so each would train alone; "
-            "on machines without a GPU add --use_cpu"
+            f"on machines without a GPU add --use_cpu: `torchrun --nproc_per_node {launched} -m "
+            "tevatron_distill.driver.train --use_cpu …`"
         )
     if n_gpu > 1:
         raise InputError(
             f"one process sees {n_gpu} GPUs, and DataParallel would split groups apart; start with "
-            f"`torchrun --nproc_per_node {n_gpu} -m tevatron_distill.driver.train …` or set CUDA_VISIBLE_DEVICES=0"
+            f"`torchrun --nproc_per_node {n_gpu} -m tevatron_distill.driver.train …` or `deepspeed --num_gpus {n_gpu} "
+            "--module tevatron_distill.driver.train --deepspeed …`, or set CUDA_VISIBLE_DEVICES=0"
         )

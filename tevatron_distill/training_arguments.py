@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,9 +12,27 @@ from transformers import TrainingArguments
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import InputError
+from tevatron_distill.students.parted import load_deepspeed
 
 OBJECTIVES = ("ranking", "generation", "combined")
 ANSWER_TERM = "lm"
+
+
+def check_deepspeed(use_cpu: bool) -> None:
+    """See that DeepSpeed is there and was started by a launcher; its own errors name MPI.
+
+    Raises:
+        InputError: if it is not installed, or this process was started by itself.
+    """
+    load_deepspeed()
+    if "WORLD_SIZE" not in os.environ:
+        devices = max(1, torch.accelerator.device_count())
+        raise InputError(
+            "--deepspeed needs a launcher, for one process too: start with "
+            f"`deepspeed --num_gpus {devices} --module tevatron_distill.driver.train --deepspeed …"
+            f"{' --use_cpu' if use_cpu else ''}` or `torchrun --nproc_per_node {devices} -m "
+            "tevatron_distill.driver.train --deepspeed …`"
+        )
 
 
 @dataclass
@@ -52,6 +71,13 @@ class DistillTrainingArguments(TrainingArguments):
     )
     teacher_temp: float = field(default=1.0, metadata={"help": "temperature of the teacher's scores in the kl loss"})
     student_temp: float = field(default=1.0, metadata={"help": "temperature of the student's scores in the kl loss"})
+    row_chunk_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "rows of a batch that go through the model at a time, computed twice, so that this sets the memory "
+            "and not --train_group_size (default: all)"
+        },
+    )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "stop after this many evaluations without a better --metric_for_best_model"},
@@ -74,6 +100,10 @@ class DistillTrainingArguments(TrainingArguments):
                 f"--ranking_weight must be more than 0; got {self.ranking_weight}; without a ranking loss: "
                 "--objective generation"
             )
+        if self.row_chunk_size is not None and self.row_chunk_size < 1:
+            raise InputError(f"--row_chunk_size must be at least 1; got {self.row_chunk_size}")
+        if self.deepspeed is not None:
+            check_deepspeed(self.use_cpu)
         if self.fp16 and not torch.cuda.is_available():
             raise InputError("--fp16 needs a GPU; use --bf16 or plain float32 on this machine")
         if not torch.accelerator.is_available():

@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loss_weight=loss_weight,
         term_weights=term_weights,
         eval_qrels=eval_qrels,
+        row_chunk_size=training_args.row_chunk_size,
         callbacks=early_stopping(training_args),
     )
     if trainer.is_world_process_zero():

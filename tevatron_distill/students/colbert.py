@@ -26,6 +26,7 @@ from tevatron_distill.students.loading import (
     refuse_random,
     set_config_pad,
 )
+from tevatron_distill.students.parted import whole
 from tevatron_distill.students.vectors import TextRows, encoder_class, vectors_class
 
 INCOMPLETE = "the folder must hold a whole encoder (and its projection `linear`, where colbert_dim is not 0)"
@@ -92,7 +93,8 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     brought = ("linear",) if options.training or published is not None else adapter_modules(source)
     refuse_random(source, missing, brought, INCOMPLETE)
     if published is not None and any(name.startswith("linear.") for name in missing):
-        model.linear.load_state_dict(published.linear)
+        with whole(*model.linear.parameters()):
+            model.linear.load_state_dict(published.linear)
     add_markers(tokenizer, model, settings, source, options)
     return Loaded(tokenizer, add_adapter(model, source, options, "FEATURE_EXTRACTION", ("linear",)), settings)
 
@@ -158,7 +160,7 @@ def add_markers(tokenizer: Any, model: Any, settings: RerankerSettings, source: 
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     weight = model.get_input_embeddings().weight
-    with torch.no_grad():
+    with whole(weight), torch.no_grad():
         for marker in new:
             pieces = tokenizer(" ".join(marker.strip()), add_special_tokens=False)["input_ids"]
             weight[tokenizer.convert_tokens_to_ids(marker)] = weight[pieces].mean(dim=0)

@@ -31,6 +31,7 @@ from tevatron_distill.students.loading import (
     set_config_pad,
     with_prefix,
 )
+from tevatron_distill.students.parted import whole
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     brought = HEADS if options.training else (*adapter_modules(source), *(("score",) if head is not None else ()))
     refuse_random(source, missing, brought, RANDOM_HEAD)
     if head is not None:
-        with torch.no_grad():
+        with whole(model.score.weight), torch.no_grad():
             model.score.weight.copy_(head)
     model = add_adapter(model, source, options, "SEQ_CLS", ("score", "classifier"))
     if settings.pair_encoding is None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.integrations.fsdp import is_fsdp_enabled
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -19,6 +17,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tevatron_distill.schema import InputError
+from tevatron_distill.students.parted import weights_are_parted, whole
 
 MARKERS = ("<|source|>", "<|candidate1|>", "<|candidate2|>")
 """Added tokens that open the segments, in the order of `MARKER_KEYS`."""
@@ -114,7 +113,8 @@ def pair_class(parent: Any) -> Any:
         }
         given = {name: value for name, value in inputs.items() if value is not None}
         width = input_ids.shape[1] if decoder_input_ids is None else input_ids.shape[1] + decoder_input_ids.shape[1]
-        parts = [compare(self, **part) for part in row_parts(given, width)]
+        undivided = torch.is_grad_enabled() or weights_are_parted(self)
+        parts = [compare(self, **part) for part in ([given] if undivided else row_parts(given, width))]
         return SequenceClassifierOutput(logits=torch.cat(parts))
 
     def compare(self: Any, places: Tensor, **inputs: Tensor) -> Tensor:
@@ -131,15 +131,12 @@ def pair_class(parent: Any) -> Any:
 def row_parts(inputs: dict[str, Tensor], width: int) -> Iterator[dict[str, Tensor]]:
     """Rows in parts that fit into memory, where nothing is learned: evaluation compares all pairs of whole groups.
 
-    Parted weights (ZeRO-3, FSDP) forbid it: every process must run as many forward passes as the others.
-
     Args:
         inputs: tensors with the rows first.
         width: tokens of a row, padding included.
     """
     count = len(inputs["input_ids"])
-    whole = torch.is_grad_enabled() or is_deepspeed_zero3_enabled() or is_fsdp_enabled()
-    size = count if whole else max(1, PART_TOKENS // width)
+    size = max(1, PART_TOKENS // width)
     for start in range(0, count, size):
         yield {name: tensor[start : start + size] for name, tensor in inputs.items()}
 
@@ -159,9 +156,7 @@ def start_markers(model: Any, tokenizer: Any, ids: tuple[int, ...]) -> None:
     if max(ids) >= model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     weight = model.get_input_embeddings().weight
-    if weight.numel() == 0:  # ZeRO-3 has parted it; then the rows stay as transformers made them
-        return
-    with torch.no_grad():
+    with whole(weight), torch.no_grad():
         for index, spelling in zip(ids, SPELLINGS, strict=True):
             pieces = tokenizer(spelling, add_special_tokens=False)["input_ids"]
             weight[index] = weight[pieces].float().mean(dim=0).to(weight.dtype)

@@ -31,6 +31,7 @@ from tevatron_distill.students.loading import (
     refuse_random,
     set_config_pad,
 )
+from tevatron_distill.students.parted import whole
 from tevatron_distill.students.yes_prompts import LLM_RANKER_PROMPT, prompt_rows, student_prompt, words_around
 from tevatron_distill.students.yes_seq2seq import SEQ2SEQ
 
@@ -155,7 +156,7 @@ def load_causal(source: Source, config: Any, settings: RerankerSettings, options
     model, missing = load_model(classifier_class(config), source, options, config)
     refuse_random(source, missing, () if converted and not source.adapter else ("score",), INCOMPLETE)
     if row is not None:
-        with torch.no_grad():
+        with whole(model.score.weight), torch.no_grad():
             model.score.weight.copy_(row[None])
     return add_adapter(model, source, options, "SEQ_CLS", ("score",))
 
@@ -176,10 +177,11 @@ def yes_row(source: Source, settings: RerankerSettings, options: LoadOptions) ->
     config = load_config(source, options)
     model, missing = load_model(AutoModelForCausalLM, source, options, config)
     refuse_random(source, missing, (), INCOMPLETE)
-    head = model.get_output_embeddings().weight.detach()
-    row = head[settings.yes_token_id].clone()
-    if settings.no_token_id is not None:
-        row -= head[settings.no_token_id]
+    head = model.get_output_embeddings().weight
+    with whole(head), torch.no_grad():
+        row = head[settings.yes_token_id].clone()
+        if settings.no_token_id is not None:
+            row -= head[settings.no_token_id]
     return row * logit_scale(config.get_text_config())
 
 
