@@ -44,6 +44,28 @@ def complete_permutation(positions: Sequence[int], num_passages: int) -> Permuta
     return check_permutation([*positions, *rest], num_passages)
 
 
+def letters_of(place: int) -> str:
+    """The letters that name a 0-based place, as columns of a table: A to Z, then AA, AB, …
+
+    >>> letters_of(0), letters_of(25), letters_of(26), letters_of(701), letters_of(702)
+    ('A', 'Z', 'AA', 'ZZ', 'AAA')
+    """
+    more, last = divmod(place, 26)
+    return (letters_of(more - 1) if more else "") + chr(ord("A") + last)
+
+
+def place_of(letters: str) -> int:
+    """The 0-based place that capital letters name.
+
+    >>> place_of("A"), place_of("Z"), place_of("AA"), place_of("ZZ")
+    (0, 25, 26, 701)
+    """
+    place = 0
+    for letter in letters:
+        place = 26 * place + ord(letter) - ord("A") + 1
+    return place - 1
+
+
 def invert(permutation: Permutation) -> tuple[int, ...]:
     """The 0-based place of each position: ``invert(p)[p[place]] == place``.
 

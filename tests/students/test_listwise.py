@@ -212,9 +212,19 @@ def test_settings_out_of_range_are_refused(llama_folder, settings, message):
 # ---- identifiers
 
 
-def test_letters_end_at_26(llama_folder):
-    with pytest.raises(InputError, match="26; got 27 passages; use smaller windows or a prompt with numbers"):
-        trained(llama_folder, window_size=27)
+def add_columns(tokenizer) -> None:
+    tokenizer.add_tokens(["AA", "AB"])
+
+
+def test_letters_that_are_single_tokens_go_beyond_26(llama_folder, tmp_path):
+    folder = with_tokenizer(llama_folder, tmp_path, add_columns)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(AutoTokenizer.from_pretrained(folder)), mean_resizing=False)
+    model.save_pretrained(folder)
+    student = trained(folder, window_size=28)
+    many = Group("q", "red", tuple(Passage(str(n), "red") for n in range(28)), tuple(range(27, -1, -1)), 28)
+    names = student.tokenizer.convert_ids_to_tokens(student.layout.window(many).identifier_ids)
+    assert names[24:] == ["Y", "Z", "AA", "AB"]
 
 
 def add_numbers(tokenizer) -> None:

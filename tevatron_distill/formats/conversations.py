@@ -10,10 +10,10 @@ from tevatron_distill.formats.collections import is_blank
 from tevatron_distill.formats.flagembedding import row_name
 from tevatron_distill.formats.jsonl import check_distinct, id_field, list_field, text_field
 from tevatron_distill.formats.reading import ReadOptions, Row, Tally
-from tevatron_distill.permutation import complete_permutation
+from tevatron_distill.permutation import complete_permutation, letters_of, place_of
 from tevatron_distill.schema import Candidates, Group, InputError, Passage
 
-MARKER = re.compile(r"^\[(\d+|[A-Z])\](?:[ \t]|$)", re.MULTILINE)
+MARKER = re.compile(r"^\[(\d+|[A-Z]{1,2})\](?:[ \t]|$)", re.MULTILINE)
 NUM_PASSAGES = re.compile(r"\b(\d+) passages\b")
 QUERY = re.compile(r"\brelevan\w+ to (?:the )?(?:search )?query:(.*)", re.DOTALL | re.IGNORECASE)
 TAIL_QUERY = re.compile(r"\n\s*Search Query:(.*?)\n\s*Rank the ", re.DOTALL)
@@ -90,7 +90,7 @@ def read_prompt(place: str, text: str) -> Window:
     size = int(announced[1]) if announced else len(numbered)
     chain = _chain(numbered, size)
     if not chain or (announced and len(chain) < size):
-        missing = chr(ord("A") + len(chain)) if letters else str(len(chain) + 1)
+        missing = letters_of(len(chain)) if letters else str(len(chain) + 1)
         raise InputError(
             f"{place}: the prompt must show its {size} passages as lines that begin with [1], [2], … or [A], [B], …; "
             f"[{missing}] is missing"
@@ -120,7 +120,7 @@ def parse_order(place: str, text: str, num_passages: int, letters: bool, tally: 
     """
     answer = text.rpartition("</think>")[2]
     words = re.findall(r"\[\s*(\w+)\s*\]", answer) or [word.strip() for word in answer.split(">")]
-    named = [_number(word) for word in words if re.fullmatch(r"[A-Za-z]" if letters else r"\d+", word)]
+    named = [_number(word) for word in words if re.fullmatch(r"[A-Za-z]{1,2}" if letters else r"\d+", word)]
     order = list(dict.fromkeys(number - 1 for number in named if 1 <= number <= num_passages))
     if not order:
         raise InputError(f"{place}: the teacher's turn must order the prompt's passages; got {text[:60]!r}")
@@ -166,7 +166,7 @@ def _passage(docid: str, text: str) -> Passage:
 
 def _number(identifier: str) -> int:
     # Some broken models answer with hundreds of digits: nine of them are out of range already.
-    return int(identifier[:9]) if identifier.isdecimal() else ord(identifier.upper()) - ord("A") + 1
+    return int(identifier[:9]) if identifier.isdecimal() else place_of(identifier.upper()) + 1
 
 
 Numbered = Sequence[tuple[int, "re.Match[str]"]]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tevatron_distill.permutation import letters_of, place_of
 from tevatron_distill.prompts.text import cut_words, fill, render_passage
 from tevatron_distill.prompts.wording import AnswerKind, Parsed, Wording, named_order, plain_brackets, spoken
-from tevatron_distill.schema import InputError, Passage
-
-LETTERS = string.ascii_uppercase
+from tevatron_distill.schema import Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +50,14 @@ class ListPrompt:
         return "["
 
     def identifiers(self, num_passages: int) -> tuple[str, ...]:
-        """``1``, ``2``, … or ``A``, ``B``, …
-
-        Raises:
-            InputError: if there are more passages than letters.
+        """``1``, ``2``, … or ``A``, ``B``, …; behind ``Z`` come ``AA``, ``AB``, …
 
         >>> LIST_PROMPTS["rank_zephyr_alpha"].identifiers(3)
         ('A', 'B', 'C')
         """
         if self.kind == "numbers":
             return tuple(str(number + 1) for number in range(num_passages))
-        if num_passages > len(LETTERS):
-            raise InputError(
-                f"--prompt {self.name} names passages by letters, which are {len(LETTERS)}; got {num_passages} "
-                "passages; use smaller windows or a prompt with numbers"
-            )
-        return tuple(LETTERS[:num_passages])
+        return tuple(letters_of(place) for place in range(num_passages))
 
     def answer_text(self, order: Sequence[int]) -> str:
         """A proper answer that names positions, best first.
@@ -87,11 +77,7 @@ class ListPrompt:
         return self.identifiers(num_passages)
 
     def render(self, query: str, passages: Sequence[str], *, is_encoder_decoder: bool) -> Wording:
-        """The wording with query and passages; it is the same for every kind of model.
-
-        Raises:
-            InputError: if there are more passages than letters.
-        """
+        """The wording with query and passages; it is the same for every kind of model."""
         frame = {"num": str(len(passages)), "query": plain_brackets(query)}
         first, last = fill(self.first, frame), fill(self.last, frame)
         shown = [
@@ -130,11 +116,12 @@ class ListPrompt:
             named = [int(digits[:9]) - 1 for digits in re.findall(r"[0-9]+", said)]
             one = r"\[[0-9]+\]"
         else:
-            letters = re.findall(r"\[([A-Z])\]", said)
-            if not letters and re.fullmatch(r"[A-Z](?:[\s>,;.]+[A-Z])*[\s.]*", said):
-                letters = re.findall(r"[A-Z]", said)
-            named = [LETTERS.index(letter) for letter in letters]
-            one = r"\[[A-Z]\]"
+            name = "[A-Z]" if num_passages <= 26 else "[A-Z]{1,2}"
+            letters = re.findall(rf"\[({name})\]", said)
+            if not letters and re.fullmatch(rf"{name}(?:[\s>,;.]+{name})*[\s.]*", said):
+                letters = re.findall(name, said)
+            named = [place_of(one) for one in letters]
+            one = rf"\[{name}\]"
         return named_order(named, num_passages, well_formed=bool(re.fullmatch(rf"{one}(?:\s*>\s*{one})*", said)))
 
 

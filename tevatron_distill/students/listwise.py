@@ -262,7 +262,7 @@ class WindowRows:
 
     def _apart(self, token: int) -> list[int]:
         """An identifier and the brackets that a tokenizer joined it with, each as a token."""
-        match = re.fullmatch(r"(.*\[)?([A-Z]|[0-9]+)(\].*)?", self.tokenizer.convert_ids_to_tokens(token))
+        match = re.fullmatch(r"(.*\[)?([A-Z]{1,2}|[0-9]+)(\].*)?", self.tokenizer.convert_ids_to_tokens(token))
         if match is None:
             return [token]
         parts = self.tokenizer.convert_tokens_to_ids([part for part in match.groups() if part])
