@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from accelerate.utils import gather_object
+from torch import distributed
 from transformers import EarlyStoppingCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.data import TrainDataArguments
@@ -17,6 +19,7 @@ from tevatron_distill.collator import GroupCollator
 from tevatron_distill.dataset import TeacherPermutationDataset
 from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats import load_candidates, load_groups
+from tevatron_distill.formats.checkpoints import check_whole, whole_checkpoints
 from tevatron_distill.formats.folder import FolderRecord
 from tevatron_distill.formats.jsonl import expand_pattern
 from tevatron_distill.formats.qrels import read_qrels
@@ -88,13 +91,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if trainer.is_world_process_zero():
         record.begin()
-    unfinished = get_last_checkpoint(training_args.output_dir) if record.resumes else None
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or unfinished)
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(training_args, record.resumes))
     trainer.save_model()
     if trainer.is_world_process_zero():
         if data_args.test_dataset_path is not None:
             rank_test(data_args, training_args)
         record.finish({"log_history": trainer.state.log_history})
+    trainer.accelerator.wait_for_everyone()  # a launcher that sees one process end badly kills those that still save
+    atexit.register(leave_processes)
+
+
+def leave_processes() -> None:
+    """Part from the other processes in order; gloo's threads abort a process that just ends."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def checkpoint_to_resume(training_args: DistillTrainingArguments, resumes: bool) -> str | None:
+    """The checkpoint to go on from: the one asked for, else the last that is whole on all processes; None for none.
+
+    Args:
+        training_args: of the run.
+        resumes: the output folder holds unfinished work of the same command.
+
+    Raises:
+        InputError: if the checkpoint that was asked for is torn.
+    """
+    if training_args.resume_from_checkpoint:
+        check_whole(training_args.resume_from_checkpoint)
+        return str(training_args.resume_from_checkpoint)
+    folder = Path(training_args.output_dir or "")
+    here = whole_checkpoints(folder, training_args.process_index, training_args.world_size) if resumes else set()
+    common = set.intersection(*gather_object([here]))
+    return str(folder / f"checkpoint-{max(common)}") if common else None
 
 
 def rank_test(data_args: TrainDataArguments, training_args: DistillTrainingArguments) -> None:
