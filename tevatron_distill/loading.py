@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from tevatron_distill.schema import InputError
 
@@ -75,6 +76,9 @@ def read_model(auto_class: Any, path: str, dtype: str, **keywords: Any) -> tuple
         model, info = auto_class.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **keywords)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise InputError(f"--model_name_or_path {path}: the model could not be loaded; got {error}") from error
+    if is_deepspeed_zero3_enabled():
+        # transformers 5.23 would save under every older name that it could have read (LayerNorm.gamma, key_mapping's)
+        model._weight_conversions = None
     refuse_overflow(str(model.dtype).removeprefix("torch."), model.config.model_type, path)
     return model, sorted(info["missing_keys"])
 
