@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from tevatron_distill.arguments.convert import ConvertArguments
 from tevatron_distill.arguments.data import DatasetArguments, TrainDataArguments
 from tevatron_distill.arguments.evaluate import EvaluateArguments
+from tevatron_distill.arguments.export import ExportArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments
 from tevatron_distill.arguments.rerank import RerankArguments
 from tevatron_distill.arguments.retrieve import RetrieveArguments
@@ -27,6 +28,7 @@ TABLES: dict[str, tuple[type, ...]] = {
     "train": (TrainDataArguments, DistillTrainingArguments),
     "rerank": (RerankArguments,),
     "evaluate": (EvaluateArguments,),
+    "export": (ExportArguments,),
     "convert": (ConvertArguments,),
 }
 

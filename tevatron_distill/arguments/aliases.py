@@ -278,9 +278,6 @@ ALIASES: dict[str, tuple[Alias, ...]] = {
     "query_instruction": (Alias(OPEN, "query_prefix"),),
     "document_instruction": (Alias(OPEN, "passage_prefix"),),
     "use_lora": (Alias(OPEN, "lora"),),
-    "use_quantization_config": (
-        Alias(OPEN, dropped=("false",), refused={ANY: "quantised training is not built yet; leave the flag out"}),
-    ),
     "negatives_cross_device": (Alias(OPEN),),  # without effect there, too
     "do_rerank": (Alias(OPEN),),  # without effect there, too
     # InstructDistill, instruction_distill.py and pairwise_ranking.py

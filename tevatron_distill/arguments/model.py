@@ -49,6 +49,12 @@ class ModelArguments:
     )
     lora: bool = field(default=False, metadata={"help": "train a LoRA adapter"})
     lora_name_or_path: str | None = field(default=None, metadata={"help": "adapter to put on --model_name_or_path"})
+    use_quantization_config: bool = field(
+        default=False,
+        metadata={
+            "help": "QLoRA: the model under a trained adapter is held in four bits (nf4, by bitsandbytes, on a GPU)"
+        },
+    )
     lora_r: int = field(default=8, metadata={"help": "rank of the adapter"})
     lora_alpha: int = field(default=64, metadata={"help": "scale of the adapter, over its rank"})
     lora_dropout: float = field(default=0.1, metadata={"help": "dropout before the adapter"})
@@ -134,6 +140,7 @@ class ModelArguments:
             dtype=self.dtype or dtype,
             attn_implementation=self.attn_implementation,
             trust_remote_code=self.trust_remote_code,
+            quantize=self.use_quantization_config and training,
             lora=lora if self.lora else None,
             lora_name_or_path=self.lora_name_or_path,
         )

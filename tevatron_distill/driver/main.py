@@ -15,6 +15,7 @@ VERBS = {
     "train": "train a student on groups",
     "rerank": "rank candidates with a student",
     "evaluate": "measure runs against judgements",
+    "export": "make a plain folder of a training's checkpoint or of an adapter",
     "convert": "turn a run into other columns, or rows of any project into groups",
 }
 

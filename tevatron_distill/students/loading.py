@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformers import AutoModelForSequenceClassification
+import torch
+from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -26,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 ADAPTER_FILE = "adapter_config.json"
 LORA_TARGET_MODULES = "q_proj,k_proj,v_proj,o_proj,down_proj,up_proj,gate_proj"
+
+WHOLE_MODULES = ("lm_head", "score", "classifier", "head_layer", "mixture", "linear")
+"""Heads, which four bits would spoil."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class LoadOptions:
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the folder's own.
         attn_implementation: as in transformers; None leaves the choice to it.
         trust_remote_code: run code that the model's folder brings.
+        quantize: hold the model under a trained adapter in four bits (QLoRA).
         lora: train this new adapter.
         lora_name_or_path: adapter to put on the model.
     """
@@ -61,6 +67,7 @@ class LoadOptions:
     dtype: str = "float32"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
+    quantize: bool = False
     lora: LoraOptions | None = None
     lora_name_or_path: str | None = None
 
@@ -191,8 +198,43 @@ def load_model(
         InputError: if the folder cannot be loaded, or would be T5 in float16.
     """
     attention = {"attn_implementation": options.attn_implementation} if options.attn_implementation else {}
-    keywords = {**attention, **options.hub_keywords(), **keywords}
+    quantization = quantization_keywords(source, options) if options.quantize else {}
+    keywords = {**attention, **quantization, **options.hub_keywords(), **keywords}
     return read_model(auto_class, source.base, options.dtype, config=config, **keywords)
+
+
+def quantization_keywords(source: Source, options: LoadOptions) -> dict[str, Any]:
+    """What ``from_pretrained`` needs for four bits: nf4, quantised twice, computed in bfloat16; heads stay whole.
+
+    Raises:
+        InputError: if bitsandbytes or a GPU is missing, no adapter is trained, or ZeRO-3 would part the weights.
+
+    Source:
+        Dettmers et al. 2023 (QLoRA), arXiv 2305.14314.
+    """
+    if options.lora is None and source.adapter is None:
+        raise InputError("--use_quantization_config trains an adapter on a model in four bits; add --lora")
+    try:
+        importlib.metadata.version("bitsandbytes")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(
+            '--use_quantization_config needs bitsandbytes: pip install "tevatron-distill[qlora]"'
+        ) from error
+    if not torch.cuda.is_available():
+        raise InputError("--use_quantization_config needs a GPU; on this machine train with --lora alone")
+    if is_deepspeed_zero3_enabled():
+        raise InputError(
+            "--use_quantization_config holds the whole model in each process, and ZeRO-3 would part it; use "
+            "deepspeed/ds_zero2_config.json, or torchrun without --deepspeed"
+        )
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=list(WHOLE_MODULES),
+    )
+    return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
 
 
 def refuse_random(source: Source, missing: Iterable[str], allowed: Iterable[str], remedy: str) -> None:
@@ -239,6 +281,8 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
     Raises:
         InputError: if the trained adapter was made for another task.
     """
+    if options.quantize:
+        model = load_peft().prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if source.adapter:
         peft = load_peft()
         found = peft.PeftConfig.from_pretrained(source.adapter).task_type
