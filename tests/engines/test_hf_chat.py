@@ -11,6 +11,7 @@ from conftest import build_causal
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tevatron_distill.engines import HFEngine, Request
+from tevatron_distill.engines.forward import without_thoughts
 from tevatron_distill.prompts import LIST_PROMPTS, PAIR_PROMPTS, POINT_PROMPTS, SET_PROMPTS
 from tevatron_distill.schema import Candidates, InputError, Passage
 
@@ -243,4 +244,4 @@ def test_the_answer_is_what_follows_the_thoughts(with_template, opened, said, an
     row = engine._encoder.encode(ask(LIST_PROMPTS["rank_zephyr"], 2))
     row = row._replace(input_ids=row.input_ids[:-9] + tokenizer(opened, add_special_tokens=False)["input_ids"])
     ids = tokenizer(said, add_special_tokens=False)["input_ids"]
-    assert engine._forward._without_thoughts(row, ids) == answer
+    assert without_thoughts(engine._forward._tokenizer, row, ids) == answer

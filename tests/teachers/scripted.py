@@ -12,6 +12,7 @@ class ScriptedEngine:
     identity = "scripted"
     answers = frozenset({"choice", "text", "likelihood"})
     num_tokens = num_shortened = 0
+    may_miss = False
 
     def __init__(self, answer):
         self._answer = answer
@@ -27,6 +28,9 @@ class ScriptedEngine:
 
     def batches(self, requests):
         return [list(range(len(requests)))] if requests else []
+
+    def report(self):
+        return {}
 
     def answer(self, requests):
         self.asked += [request.positions for request in requests]

@@ -25,6 +25,7 @@ class ScriptedEngine:
     identity = "scripted"
     answers = frozenset({"choice"})
     num_tokens = num_shortened = 0
+    may_miss = False
 
     def __init__(self, logits):
         self.logits = logits
@@ -38,6 +39,9 @@ class ScriptedEngine:
 
     def batches(self, requests):
         return [list(range(len(requests)))] if requests else []
+
+    def report(self):
+        return {}
 
     def answer(self, requests):
         self.asked += [request.positions for request in requests]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.server import ServerArguments
 from tevatron_distill.engines import CHAT_TEMPLATES, ENGINES
 from tevatron_distill.loading import DTYPES
 from tevatron_distill.permutation import FUSIONS
@@ -34,7 +35,7 @@ def _defaults(flag: str) -> str:
 
 
 @dataclass
-class TeachArguments:
+class TeachArguments(ServerArguments):
     """Who teaches what, and where the verdicts go."""
 
     output_path: str = field(metadata={"help": "groups.jsonl that is written: passages and verdict, a query a line"})
@@ -104,12 +105,16 @@ class TeachArguments:
         default="hf",
         metadata={
             "choices": list(ENGINES),
-            "help": "`hf` is a language model in transformers, `similarity` a stand-in for one: a sentence encoder's "
-            "similarity mixed with the first stage's score; `recorded` gives the answers of a log",
+            "help": "`hf` is a language model in transformers, `vllm` one in vLLM (offline, extra `vllm`), "
+            "`openai_compatible` one behind a server (extra `openai`); `similarity` is a stand-in for one: a sentence "
+            "encoder's similarity mixed with the first stage's score; `recorded` gives the answers of a log",
         },
     )
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "the engine's model, or the teacher `student`: hub name or folder"}
+        default=None,
+        metadata={
+            "help": "the engine's model, or the teacher `student`: hub name or folder; on a server its name there"
+        },
     )
     recorded_path: str | None = field(
         default=None, metadata={"help": "log of prompts and answers that the engine `recorded` reads"}
@@ -146,7 +151,8 @@ class TeachArguments:
         default="auto",
         metadata={
             "choices": list(CHAT_TEMPLATES),
-            "help": "`auto` uses the chat template of a decoder that has one, `never` the published plain prompt",
+            "help": "`auto` uses the chat template of a decoder that has one (or the server's), `never` the published "
+            "plain prompt",
         },
     )
     dtype: str = field(
@@ -180,6 +186,7 @@ class TeachArguments:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("teacher", self.teacher, list(TEACHERS))
         check_choice("engine", self.engine, list(ENGINES))
         check_choice("merge", self.merge, FUSIONS)
@@ -234,9 +241,13 @@ class TeachArguments:
                 raise InputError(f"--{flag} is for --teacher {teacher}; got --teacher {self.teacher}")
         if not row.sorts:
             return
-        needed = "recorded_path" if self.engine == "recorded" else "model_name_or_path"
-        if getattr(self, needed) is None:
-            raise InputError(f"--engine {self.engine} needs --{needed}")
+        needs = {"recorded": ["recorded_path"], "openai_compatible": ["base_url", "model_name_or_path"]}
+        for needed in needs.get(self.engine, ["model_name_or_path"]):
+            if getattr(self, needed) is None:
+                raise InputError(f"--engine {self.engine} needs --{needed}")
+        for flag in ("base_url", "max_cost"):
+            if self.engine != "openai_compatible" and getattr(self, flag) is not None:
+                raise InputError(f"--{flag} is for --engine openai_compatible; got --engine {self.engine}")
 
     def _check_silent(self) -> None:
         """Refuse what only a teacher that asks can heed."""

@@ -87,19 +87,8 @@ class Forward:
             end = next((place for place, token in enumerate(ids) if token in self._ends), len(ids))
             said = ids[: min(end, row.room)]
             num_tokens += len(said)
-            texts.append(self._without_thoughts(row, said))
+            texts.append(without_thoughts(self._tokenizer, row, said))
         return texts, num_tokens
-
-    def _without_thoughts(self, row: Encoded, said: list[int]) -> str:
-        before, begun = (self._tokenizer.decode(ids) for ids in (row.input_ids[-8:], said[:8]))
-        mark = self._tokenizer.convert_tokens_to_ids(END_THINK)
-        if mark in said and mark != self._tokenizer.unk_token_id:  # it may be special, and decoding would drop it
-            said = said[len(said) - said[::-1].index(mark) :]
-            return str(self._tokenizer.decode(said, skip_special_tokens=True)).strip()
-        _, found, answer = str(self._tokenizer.decode(said, skip_special_tokens=True)).rpartition(END_THINK)
-        if not found and (before.rstrip().endswith(THINK) or begun.lstrip().startswith(THINK)):
-            return ""  # the room was full before the thoughts ended: there is no answer
-        return answer.strip()
 
     def _decode(self, rows: Sequence[Encoded], decoder_ids: Sequence[list[int]]) -> Tensor:
         """Logits ``[R, T, V]`` of an encoder-decoder at all places of its output."""
@@ -126,3 +115,22 @@ class Forward:
         side = "left" if left else "right"
         padded = pad_rows([Row(ids) for ids in rows], self._tokenizer.pad_token_id, side)
         return {name: padded[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
+
+
+def without_thoughts(tokenizer: Any, row: Encoded, said: list[int]) -> str:
+    """What a model answers when it has thought; nothing where its room was full before.
+
+    Args:
+        tokenizer: the model's.
+        row: what it was asked.
+        said: the tokens that it generated.
+    """
+    before, begun = (tokenizer.decode(ids) for ids in (row.input_ids[-8:], said[:8]))
+    mark = tokenizer.convert_tokens_to_ids(END_THINK)
+    if mark in said and mark != tokenizer.unk_token_id:  # it may be special, and decoding would drop it
+        said = said[len(said) - said[::-1].index(mark) :]
+        return str(tokenizer.decode(said, skip_special_tokens=True)).strip()
+    _, found, answer = str(tokenizer.decode(said, skip_special_tokens=True)).rpartition(END_THINK)
+    if not found and (before.rstrip().endswith(THINK) or begun.lstrip().startswith(THINK)):
+        return ""
+    return answer.strip()

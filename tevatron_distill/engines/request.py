@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -10,12 +10,13 @@ from tevatron_distill.prompts import Prompt, Wording
 from tevatron_distill.schema import Candidates, InputError
 
 Answer: TypeAlias = tuple[float, ...] | str
-"""``choice``: a logit for each label; ``text``: what was generated; ``likelihood``: one log-probability."""
+"""``choice``: a logit for each label, or the text of a model that says none of them (`may_miss`);
+``text``: what was generated; ``likelihood``: one log-probability."""
 
 WHO_ANSWERS: dict[str, tuple[str, ...]] = {
-    "choice": ("hf", "similarity", "recorded"),
-    "text": ("hf", "recorded"),
-    "likelihood": ("hf", "recorded"),
+    "choice": ("hf", "vllm", "openai_compatible", "similarity", "recorded"),
+    "text": ("hf", "vllm", "openai_compatible", "recorded"),
+    "likelihood": ("hf", "vllm", "openai_compatible", "recorded"),
 }
 """The engines for each kind of answer."""
 
@@ -50,10 +51,12 @@ class Engine(Protocol):
         answers: the kinds of answer that it can give. Of logits only the differences count.
         num_tokens: tokens that went through the model so far, without padding.
         num_shortened: requests whose passages were shortened so far because the prompt was too long.
+        may_miss: whether a choice may be answered by a text, for want of the labels.
     """
 
     model_name: str
     answers: frozenset[str]
+    may_miss: bool
     num_tokens: int
     num_shortened: int
 
@@ -61,7 +64,7 @@ class Engine(Protocol):
     def identity(self) -> str:
         """Everything but the request that an answer depends on."""
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
+    def prepare(self, candidates: Iterable[Candidates], prompt: Prompt, num_passages: int) -> None:
         """See all queries of a run before the first request, to plan work and to refuse what cannot be asked.
 
         Args:
@@ -77,7 +80,28 @@ class Engine(Protocol):
         """Indices of requests that are answered together; a function of the requests alone."""
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer one batch: for each request what its prompt asks for."""
+        """Answer one batch: for each request what its prompt asks for.
+
+        Raises:
+            PartlyAnsweredError: if it ended early; what was answered is kept.
+        """
+
+    def report(self) -> Mapping[str, float]:
+        """Figures of its own, beside tokens and shortened requests."""
+
+
+class PartlyAnsweredError(Exception):
+    """A batch ended early.
+
+    Attributes:
+        answers: what was answered until then, by the request's place in the batch.
+        cause: why it ended: an `InputError`, or Ctrl-C.
+    """
+
+    def __init__(self, answers: Mapping[int, Answer], cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.answers = answers
+        self.cause = cause
 
 
 def check_kind(engine: str, answers: frozenset[str], prompt: Prompt) -> None:

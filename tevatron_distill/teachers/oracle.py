@@ -24,8 +24,9 @@ class Book:
         known: the scores that each question has brought, by the oracle's key.
         preferences: ``{(i, j): p}`` of the pairs asked, with ``i < j``.
         unnamed: positions that the last answer about them did not name.
-        num_answers: texts that were generated for this query.
+        num_answers: texts that were generated for this query, and choices that the engine may have missed.
         num_malformed: how many of them had to be repaired.
+        num_silent: how many of them say nothing about any passage.
     """
 
     def __init__(self, candidates: Candidates, prompt: TeacherPrompt) -> None:
@@ -36,6 +37,7 @@ class Book:
         self.unnamed: set[int] = set()
         self.num_answers = 0
         self.num_malformed = 0
+        self.num_silent = 0
 
 
 class Oracle(Protocol):
@@ -80,6 +82,7 @@ class Repairs:
         parsed = prompt.parse(text_of(answer), len(order))
         book.num_answers += 1
         book.num_malformed += not parsed.num_named or bool(set(parsed.problems) - {"wrong_format"})
+        book.num_silent += not parsed.num_named
         self.counts.update(parsed.problems or ["ok"])
         return parsed
 
@@ -114,8 +117,16 @@ class LabelOracle:
         """The logits of the labels, or what the text says."""
         [answer] = answers
         if self.prompt.answer == "choice":
-            return dict(zip(question, numbers_of(answer, len(question)), strict=True))
+            return self._chosen(book, question, answer)
         return self.named(book, question, self._repairs.read(book, self.prompt, question, answer))
+
+    def _chosen(self, book: Book, question: Question, answer: EngineAnswer) -> Mapping[int, float]:
+        """The logits; without any, no passage is better than another."""
+        numbers = logits_of(book, answer, len(question))
+        book.unnamed.difference_update(question)
+        if numbers is None:
+            book.unnamed.update(question)
+        return dict(zip(question, numbers or (0.0,) * len(question), strict=True))
 
     def named(self, book: Book, question: Question, parsed: Parsed) -> Mapping[int, float]:
         """The score of each position from a text."""
@@ -135,6 +146,20 @@ def text_of(answer: EngineAnswer) -> str:
     if not isinstance(answer, str):
         raise InputError(f"the prompt asks for a text; the engine answered {list(answer)}; use --answer logits")
     return answer
+
+
+def logits_of(book: Book, answer: EngineAnswer, expected: int) -> Sequence[float] | None:
+    """The numbers of a choice; None where a text came in their place, which is counted in the query's book.
+
+    Raises:
+        InputError: if there are more or fewer.
+    """
+    book.num_answers += 1
+    if isinstance(answer, str):
+        book.num_malformed += 1
+        book.num_silent += 1
+        return None
+    return numbers_of(answer, expected)
 
 
 def numbers_of(answer: EngineAnswer, expected: int) -> Sequence[float]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from tevatron_distill.prompts import ChoicePrompt
 from tevatron_distill.schema import InputError
 from tevatron_distill.sorting import Question
-from tevatron_distill.teachers.oracle import Book, EngineAnswer, numbers_of, probability
+from tevatron_distill.teachers.oracle import Book, EngineAnswer, logits_of, probability
 
 
 class PairwiseOracle:
     """Published PRP: a hard vote from each order of a pair, ties half each; duoT5: the probability of each order.
 
-    The averaged probability of each pair that was asked is kept as a preference.
+    The averaged probability of each pair that was asked is kept as a preference. An answer that is none of the labels
+    is half a vote for each.
 
     Source:
         Qin et al. 2023, arXiv 2306.17563; aggregation as in InstructDistill (Sun et al. 2023, arXiv 2311.01555).
@@ -49,11 +50,13 @@ class PairwiseOracle:
     def read(self, book: Book, question: Question, answers: Sequence[EngineAnswer]) -> Mapping[int, float]:
         """What each passage gets from both orders together."""
         i, j = question
-        (first, second), (first_back, second_back) = (numbers_of(answer, 2) for answer in answers)
+        read = [logits_of(book, answer, 2) for answer in answers]
+        (first, second), (first_back, second_back) = (numbers or (0.0, 0.0) for numbers in read)
         forward, backward = probability(first, second), probability(first_back, second_back)
         votes = _vote(first, second), _vote(first_back, second_back)  # of the passage that stands first
         preference = (forward + 1.0 - backward) / 2.0 if i < j else (backward + 1.0 - forward) / 2.0
-        book.preferences[min(i, j), max(i, j)] = round(preference, 6)
+        if read != [None, None]:
+            book.preferences[min(i, j), max(i, j)] = round(preference, 6)
         self._num_pairs += 1
         self._num_disagreeing += votes[0] != 1.0 - votes[1]
         self._first_votes += sum(votes)
