@@ -14,7 +14,7 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-from transformers import EvalPrediction, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tevatron_distill.collator import GroupCollator
@@ -100,6 +100,20 @@ class DistillRerankerTrainer(Trainer):
             self.add_callback(_DrawAnew(self.train_dataset))
         if self.args.fsdp:
             self.add_callback(_SayWhatRuns(self))
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """HF's epoch, unless the checkpoint gone on from is that of a training's end; HF would take one step more."""
+        if kwargs.get("resume_from_checkpoint") is not None and self._was_ended():
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(**kwargs)
+
+    def _was_ended(self) -> bool:
+        if self.state.global_step >= self.state.max_steps:
+            return True
+        early = any(isinstance(callback, EarlyStoppingCallback) for callback in self.callback_handler.callbacks)
+        saved: Any = self.state.stateful_callbacks.get("TrainerControl", {})
+        return early and bool(saved.get("args", {}).get("should_training_stop"))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """The micro-batches of one update and the number of their queries on all ranks."""

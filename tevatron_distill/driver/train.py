@@ -177,9 +177,12 @@ def metric_names(groups: Sequence[Group], using_metrics: str | None) -> tuple[st
 
 
 def early_stopping(training_args: DistillTrainingArguments) -> list[EarlyStoppingCallback]:
-    """The callback of ``--early_stopping_patience``, where it is given."""
+    """The callback of ``--early_stopping_patience``, where it is given; a resumed training goes on counting."""
     patience = training_args.early_stopping_patience
-    return [] if patience is None else [EarlyStoppingCallback(patience)]
+    if patience is None:
+        return []
+    training_args.restore_callback_states_from_checkpoint = True
+    return [EarlyStoppingCallback(patience)]
 
 
 def training_files(data_args: TrainDataArguments) -> list[tuple[str | None, str | None, str | None]]:
