@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tevatron_distill.batching import run_batches, token_budget_batches
+from tevatron_distill.batching import Budget, run_batches, token_budget_batches
 from tevatron_distill.layouts.rows import padded_length
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=60)
@@ -49,11 +49,19 @@ def test_batches_that_do_not_fit_are_halved_until_they_do(room, rows):
             raise torch.cuda.OutOfMemoryError
         return [position * 10 for position in batch]
 
-    done = list(run_batches(run, [list(range(rows)), list(range(rows, 2 * rows))]))
+    budget = Budget(5 * rows)
+    batches = [list(range(rows)), list(range(rows, 2 * rows))]
+    done = list(run_batches(run, batches, [5] * 2 * rows, budget))
     assert [position for batch, _ in done for position in batch] == list(range(2 * rows))
     assert all(values == [position * 10 for position in batch] for batch, values in done)
     failures = [size for size in tried if size > room]
     assert len(failures) == len(set(failures)), "a size that failed once is not tried again"
+    assert budget.num_halved == len(failures)
+    assert budget.report().get("out_of_memory", 0) == len(failures)
+    before = len(tried)
+    again = [position for batch, _ in run_batches(run, batches[:1], [5] * rows, budget) for position in batch]
+    assert again == list(range(rows))
+    assert all(size <= room for size in tried[before:]), "what was learned is remembered by the next call"
 
 
 def test_one_row_that_does_not_fit_is_an_error():
@@ -61,4 +69,12 @@ def test_one_row_that_does_not_fit_is_an_error():
         raise torch.cuda.OutOfMemoryError("no room")
 
     with pytest.raises(torch.cuda.OutOfMemoryError, match="no room"):
-        list(run_batches(run, [[0, 1]]))
+        list(run_batches(run, [[0, 1]], [3, 3], Budget(100)))
+
+
+def test_a_budget_that_was_halved_counts_tokens_and_not_rows():
+    budget = Budget(80)
+    budget.halve(8, 10)
+    assert (budget.max_tokens, budget.rows(10), budget.rows(5), budget.rows(400)) == (40, 4, 8, 1)
+    sizes = [len(batch) for batch, _ in run_batches(len, [[0, 1, 2, 3, 4, 5, 6, 7]], [10] * 4 + [5] * 4, budget)]
+    assert sizes == [4, 4]

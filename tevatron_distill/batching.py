@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -51,13 +52,57 @@ def token_budget_batches(
     return batches
 
 
-def run_batches(run: Callable[[list[int]], T], batches: Sequence[list[int]]) -> Iterator[tuple[list[int], T]]:
+@dataclass
+class Budget:
+    """Tokens of a batch; it halves when memory runs out, and stays so for the rest of the run.
+
+    Attributes:
+        max_tokens: rows times padded length of a batch.
+        num_halved: how often memory has run out.
+    """
+
+    max_tokens: int
+    num_halved: int = 0
+
+    def rows(self, length: int) -> int:
+        """How many rows of a padded length fit, at least one."""
+        return max(1, self.max_tokens // max(1, length))
+
+    def halve(self, num_rows: int, length: int) -> None:
+        """Remember that so many rows of a length do not fit into memory."""
+        self.max_tokens = min(self.max_tokens, -(-num_rows // 2) * max(1, length))
+        self.num_halved += 1
+        logger.warning(
+            "out of memory with %d rows of %d tokens; going on with batches of %d tokens",
+            num_rows,
+            length,
+            self.max_tokens,
+        )
+
+    def report(self) -> dict[str, int]:
+        """How often memory ran out and what is left of the budget; empty where it never did."""
+        return {"out_of_memory": self.num_halved, "batch_tokens_left": self.max_tokens} if self.num_halved else {}
+
+
+def run_batches(
+    run: Callable[[list[int]], T],
+    batches: Sequence[list[int]],
+    lengths: Sequence[int],
+    budget: Budget,
+    *,
+    multiple: int = 1,
+) -> Iterator[tuple[list[int], T]]:
     """Run a function on each batch; one that does not fit into the device's memory is halved and tried again.
+
+    The results are those of the whole batches up to rounding.
 
     Args:
         run: takes positions of rows.
-        batches: as of :func:`token_budget_batches`. Those behind a halved one are halved too, where they have as many
-            rows, for they would not fit either.
+        batches: as of :func:`token_budget_batches`, by the budget as it was given. While it is smaller, batches are cut
+            to what it allows before they are tried.
+        lengths: tokens of each row.
+        budget: what fits, as far as is known; it is halved when memory runs out.
+        multiple: lengths are rounded up to a multiple of it.
 
     Yields:
         The positions of a batch and what the function made of it.
@@ -66,21 +111,21 @@ def run_batches(run: Callable[[list[int]], T], batches: Sequence[list[int]]) -> 
         torch.cuda.OutOfMemoryError: if a single row does not fit.
     """
     waiting = [list(batch) for batch in reversed(batches)]
-    largest: int | None = None
     while waiting:
         batch = waiting.pop()
-        if largest is not None and len(batch) > largest:
-            waiting.extend([batch[largest:], batch[:largest]])
+        longest = padded_length(max((lengths[row] for row in batch), default=0), multiple)
+        if budget.num_halved and len(batch) > budget.rows(longest):
+            most = budget.rows(longest)
+            waiting.extend([batch[most:], batch[:most]])
             continue
         try:
             result = run(batch)
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:
                 raise
-            largest = -(-len(batch) // 2)
+            budget.halve(len(batch), longest)
         else:
             yield batch, result
             continue
-        logger.warning("out of memory with %d rows; going on with at most %d", len(batch), largest)
         torch.cuda.empty_cache()
         waiting.append(batch)

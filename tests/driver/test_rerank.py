@@ -139,12 +139,8 @@ def test_a_complete_run_is_not_overwritten_unasked(command, tmp_path):
     assert (tmp_path / "run.tsv").read_bytes() == before
 
 
-@pytest.mark.parametrize("calls", [1, 2, 3])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(command, tmp_path, monkeypatch, calls):
-    monkeypatch.setattr(driver, "BLOCK_PAIRS", 4)
-    main(command())
-    whole = (tmp_path / "run.tsv").read_bytes()
-    (tmp_path / "run.tsv").unlink()
+def dies_after(monkeypatch, calls, run):
+    """Run something that is stopped by Ctrl-C after so many blocks."""
     score, left = Reranker.score_candidates, [calls]
 
     def dies(self, candidates):
@@ -156,7 +152,16 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(command, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(Reranker, "score_candidates", dies)
         with pytest.raises(KeyboardInterrupt):
-            main(command())
+            run()
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(command, tmp_path, monkeypatch, calls):
+    monkeypatch.setattr(driver, "BLOCK_PAIRS", 4)
+    main(command())
+    whole = (tmp_path / "run.tsv").read_bytes()
+    (tmp_path / "run.tsv").unlink()
+    dies_after(monkeypatch, calls, lambda: main(command()))
     partial = tmp_path / "run.tsv.partial"
     assert not (tmp_path / "run.tsv").exists()
     assert whole.startswith(partial.read_bytes())
@@ -166,12 +171,16 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(command, tmp_path, mo
 
 
 def test_an_unfinished_run_of_another_command_is_refused(command, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(Reranker, "score_candidates", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            main(command())
+    monkeypatch.setattr(driver, "BLOCK_PAIRS", 4)
+    dies_after(monkeypatch, 1, lambda: main(command()))
     with pytest.raises(InputError, match="depth"):
         main(command("--depth", "1"))
+
+
+def test_a_run_that_has_done_nothing_leaves_nothing(command, tmp_path, monkeypatch):
+    dies_after(monkeypatch, 0, lambda: main(command()))
+    assert [file.name for file in tmp_path.glob("run.tsv*")] == []
+    main(command("--depth", "1"))
 
 
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=9), st.sampled_from(["zscore", "minmax"]))
@@ -217,9 +226,10 @@ def test_fp16_without_a_gpu_is_one_clear_error(command):
         main(command("--fp16"))
 
 
-def test_several_processes_are_refused_with_the_way_out(command, monkeypatch):
+def test_a_launcher_that_does_not_say_who_is_who_is_refused(command, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="--dataset_number_of_shards"):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(InputError, match="torchrun --nproc_per_node 2"):
         main(command())
 
 

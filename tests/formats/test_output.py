@@ -53,7 +53,7 @@ def test_an_interrupted_output_goes_on_behind_its_complete_lines(tmp_path, sourc
     interrupt(path, source, ["one", "größe"], torn=b"thr" + "ö".encode()[:1])
     assert not path.exists()
     with ResumableOutput(path, {"depth": 5, "to": ("a", "b")}, [source]) as output:
-        assert output.done_lines == ["one", "größe"]
+        assert [line for _, line in output.done_lines()] == ["one", "größe"]
         assert output.num_done_lines == 2
         output.append(["three"])
     assert path.read_text(encoding="utf-8") == "one\ngröße\nthree\n"
@@ -64,7 +64,7 @@ def test_a_file_torn_in_its_first_line_starts_empty(tmp_path, source):
     path = tmp_path / "out.jsonl"
     interrupt(path, source, [], torn=b"on")
     with ResumableOutput(path, {"depth": 5, "to": ("a", "b")}, [source]) as output:
-        assert output.done_lines == []
+        assert [line for _, line in output.done_lines()] == []
         output.append(["one"])
     assert path.read_text() == "one\n"
 
@@ -92,14 +92,16 @@ def test_a_run_that_died_between_its_last_two_renames_is_finished_by_the_next(tm
     interrupt(path, source, ["one"])
     (tmp_path / "out.jsonl.partial.run_config.json").rename(tmp_path / "out.jsonl.run_config.json")
     with ResumableOutput(path, {"depth": 5, "to": ("a", "b")}, [source]) as output:
-        assert output.done_lines == ["one"]
+        assert [line for _, line in output.done_lines()] == ["one"]
     assert path.read_text() == "one\n"
 
 
 def test_overwriting_is_not_an_argument_of_the_output(tmp_path, source):
     path = tmp_path / "out.jsonl"
     interrupt(path, source, ["one"], {"overwrite_output_dir": True})
-    assert ResumableOutput(path, {"overwrite_output_dir": False}, [source]).done_lines == ["one"]
+    assert [line for _, line in ResumableOutput(path, {"overwrite_output_dir": False}, [source]).done_lines()] == [
+        "one"
+    ]
 
 
 def test_a_complete_output_stops_a_run_and_is_replaced_only_at_the_end(tmp_path, source):
@@ -117,7 +119,7 @@ def test_overwriting_throws_a_partial_output_away(tmp_path, source):
     path = tmp_path / "out.jsonl"
     interrupt(path, source, ["one"])
     with ResumableOutput(path, {"depth": 6}, [source], overwrite=True) as output:
-        assert output.done_lines == []
+        assert [line for _, line in output.done_lines()] == []
         output.append(["new"])
     assert path.read_text() == "new\n"
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tevatron_distill.arguments.data import DatasetArguments
-from tevatron_distill.formats import load_candidates
-from tevatron_distill.schema import Candidates, InputError
+from tevatron_distill.formats import CandidateStream
+from tevatron_distill.memory import peak_memory
+from tevatron_distill.schema import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,11 @@ def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
         SystemExit: with status 1 after an `InputError`, 130 after Ctrl-C.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "bm25s", "datasets", "filelock"):
+    for chatty in ("httpx", "httpx2", "openai", "bm25s", "datasets", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         main(argv)
+        logger.info("peak memory: %s", ", ".join(f"{name} {value:g}" for name, value in peak_memory().items()))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
@@ -47,16 +49,17 @@ def as_mapping(*arguments: object) -> dict[str, object]:
     return fields
 
 
-def read_candidates(data_args: DatasetArguments, depth: int | None) -> list[Candidates]:
+def read_candidates(data_args: DatasetArguments, depth: int | None) -> CandidateStream:
     """The candidates of this shard's queries, cut at the depth (None for all)."""
-    candidates = load_candidates(
+    candidates = CandidateStream(
         data_args.dataset_path,
         dataset_name=data_args.dataset_name,
         dataset_config=data_args.dataset_config,
         dataset_split=data_args.dataset_split,
         dataset_cache_dir=data_args.dataset_cache_dir,
         options=data_args.reading(data_args.max_predict_data_size),
+        depth=depth,
+        shard=(data_args.dataset_shard_index, data_args.dataset_number_of_shards),
     )
-    shard = candidates[data_args.dataset_shard_index :: data_args.dataset_number_of_shards]
-    logger.info("read the candidates of %d queries", len(shard))
-    return [one.top(depth) if depth else one for one in shard]
+    logger.info("read the candidates of %d queries", candidates.num_queries)
+    return candidates

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.data import DatasetArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments, student_keywords
 from tevatron_distill.arguments.rerank import RerankArguments
+from tevatron_distill.arguments.share import ShareArguments
+from tevatron_distill.driver.blockwise import Block, Job, cut_blocks
 from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
-from tevatron_distill.formats.output import ResumableOutput
+from tevatron_distill.formats import CandidateStream
+from tevatron_distill.formats.blocks import BlockOutput
+from tevatron_distill.formats.disk import corrupt
 from tevatron_distill.formats.runs import format_run_lines
 from tevatron_distill.layouts import DualLayout
 from tevatron_distill.reranker import Reranker, default_dtype
 from tevatron_distill.schema import Candidates, InputError
+from tevatron_distill.sharing import Processes
 from tevatron_distill.students import load_student
 from tevatron_distill.training_arguments import DistillTrainingArguments
 
@@ -28,40 +32,50 @@ BLOCK_PAIRS = 1024
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Rerank candidates with a student."""
-    model_args, layout_args, data_args, rerank_args, training_args = parse(argv)
-    dtype = chosen_dtype(training_args)
-    with ResumableOutput(
+    processes = Processes.launched()
+    model_args, layout_args, data_args, rerank_args, share_args, training_args = parse(argv)
+    dtype = model_args.dtype or chosen_dtype(training_args)
+    num_rows = training_args.per_device_eval_batch_size
+    with BlockOutput(
         rerank_args.rerank_output_path or "",
-        {**as_mapping(model_args, layout_args, data_args, rerank_args), "dtype": model_args.dtype or dtype}
-        | {"per_device_eval_batch_size": training_args.per_device_eval_batch_size},
+        as_mapping(model_args, layout_args, data_args, rerank_args)
+        | {"dtype": dtype, "per_device_eval_batch_size": num_rows},
         [*([data_args.dataset_path] if data_args.dataset_path else []), *model_files(model_args)],
         training_args.overwrite_output_dir,
+        processes=processes,
+        num_shards=share_args.num_shards,
+        shard_index=share_args.shard_index,
     ) as output:
         candidates = read_candidates(data_args, rerank_args.depth)
-        student = load_student(**student_keywords(model_args, layout_args, training=False, dtype=dtype))
-        settings = student.layout.settings
-        full = settings.passage_max_len if isinstance(student.layout, DualLayout) else settings.rerank_max_len
-        budget = rerank_args.max_batch_tokens or training_args.per_device_eval_batch_size * (full or 1)
-        reranker = Reranker(student.model, student.layout, training_args.device, budget)
-        if rerank_args.passage_vectors_path:
-            reranker.use_passage_vectors(rerank_args.passage_vectors_path, candidates)
-        output.add_report(rerank(reranker, candidates, rerank_args, output))
+        make = partial(
+            Reranking.load,
+            student_keywords(model_args, layout_args, training=False, dtype=dtype),
+            rerank_args,
+            candidates,
+            num_rows=num_rows,
+            device="cpu" if training_args.use_cpu else None,
+        )
+        if rerank_args.passage_vectors_path:  # the first process makes them for all
+            made = make() if processes.is_first else None
+            processes.wait()
+            make = partial(_given, made or make())
+        report = rerank(make, candidates, share_args, output)
+    if processes.is_first:
+        print_report(report)
+    processes.close()
 
 
-Arguments = tuple[ModelArguments, LayoutArguments, DatasetArguments, RerankArguments, DistillTrainingArguments]
+Arguments = tuple[
+    ModelArguments, LayoutArguments, DatasetArguments, RerankArguments, ShareArguments, DistillTrainingArguments
+]
 
 
 def parse(argv: Sequence[str] | None) -> Arguments:
     """The command line; what HF's TrainingArguments refuse is an error of the input like any other.
 
     Raises:
-        InputError: if a value breaks a rule, or several processes were started.
+        InputError: if a value breaks a rule.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(
-            "rerank is one process and would write one file from several; start one process for each shard instead: "
-            "--dataset_number_of_shards N --dataset_shard_index I, with an output path for each"
-        )
     try:
         parsed: Arguments = parse_arguments(
             argv,
@@ -69,6 +83,7 @@ def parse(argv: Sequence[str] | None) -> Arguments:
             LayoutArguments,
             DatasetArguments,
             RerankArguments,
+            ShareArguments,
             DistillTrainingArguments,
             prog="rerank",
         )
@@ -99,62 +114,133 @@ def model_files(model_args: ModelArguments) -> list[Path]:
     ]
 
 
-def blocks(candidates: Sequence[Candidates]) -> Iterator[list[Candidates]]:
-    """Consecutive queries with about ``BLOCK_PAIRS`` passages; a function of the input alone, so that an interrupted
-    run goes on with the batches, and the bytes, of an uninterrupted one."""
-    block: list[Candidates] = []
-    pairs = 0
-    for one in candidates:
-        block.append(one)
-        pairs += len(one.passages)
-        if pairs >= BLOCK_PAIRS:
-            yield block
-            block, pairs = [], 0
-    if block:
-        yield block
+class Reranking:
+    """Makes the lines of blocks of queries with a student.
+
+    Args:
+        reranker: scores.
+        rerank_args: what is written.
+    """
+
+    def __init__(self, reranker: Reranker, rerank_args: RerankArguments) -> None:
+        self._reranker = reranker
+        self._args = rerank_args
+
+    @classmethod
+    def load(
+        cls,
+        student: Mapping[str, Any],
+        rerank_args: RerankArguments,
+        candidates: CandidateStream,
+        *,
+        num_rows: int,
+        device: str | None,
+    ) -> Reranking:
+        """Load the student.
+
+        Args:
+            student: keywords of `load_student`.
+            rerank_args: what is written.
+            candidates: all lists, for passage vectors that are to be stored.
+            num_rows: rows of full length that a batch has room for, where no budget is given.
+            device: where it runs; None takes a GPU where there is one.
+        """
+        loaded = load_student(**student)
+        settings = loaded.layout.settings
+        full = settings.passage_max_len if isinstance(loaded.layout, DualLayout) else settings.rerank_max_len
+        budget = rerank_args.max_batch_tokens or num_rows * (full or 1)
+        reranker = Reranker(loaded.model, loaded.layout, device, budget)
+        if rerank_args.passage_vectors_path:
+            reranker.use_passage_vectors(rerank_args.passage_vectors_path, candidates)
+        return cls(reranker, rerank_args)
+
+    def __call__(self, block: Block) -> Iterator[list[str]]:
+        scored = zip(block, self._reranker.score_candidates(block), strict=True)
+        yield [line for one, scores in scored for line in ranked_lines(one, scores, self._args)]
+
+    def report(self) -> dict[str, Any]:
+        """Share of real tokens, generated answers and what was wrong with them, and how often memory ran out."""
+        count = self._reranker.batcher.count
+        report: dict[str, Any] = {"real_token_share": round(count.real_share, 4)}
+        if count.answers:
+            report |= {"answers": count.answers, "malformed_answers": count.malformed}
+            report |= {f"answers_{problem}": number for problem, number in sorted(count.problems.items())}
+        return {**report, **self._reranker.batcher.budget.report()}
+
+    def close(self) -> None:
+        """Nothing is held but the model."""
+
+
+def _given(work: Reranking) -> Reranking:
+    return work
 
 
 def rerank(
-    reranker: Reranker, candidates: Sequence[Candidates], rerank_args: RerankArguments, output: ResumableOutput
-) -> dict[str, float]:
+    make: partial[Reranking], candidates: CandidateStream, share_args: ShareArguments, output: BlockOutput
+) -> dict[str, Any]:
     """Write the reranked lists, block by block.
 
     Returns:
-        What was done in this process: queries, pairs, seconds, pairs a second, seconds a query, share of real tokens.
+        What was done in this run: queries, pairs, seconds, pairs a second, seconds a query, share of real tokens.
     """
-    done = output.num_done_lines
-    queries = pairs = 0
     began = time.perf_counter()
-    with tqdm(total=len(candidates), unit="query", disable=None) as progress:
-        for block in blocks(candidates):
-            size = sum(len(one.passages) for one in block)
-            if done < size:
-                scored = zip(block, reranker.score_candidates(block), strict=True)
-                lines = [line for one, scores in scored for line in ranked_lines(one, scores, rerank_args)]
-                output.append(lines[done:])
-                queries, pairs = queries + len(block), pairs + size
-            done = max(0, done - size)
-            progress.update(len(block))
-    seconds = time.perf_counter() - began
-    count = reranker.batcher.count
-    report = {
-        "queries": queries,
-        "pairs": pairs,
-        "seconds": round(seconds, 3),
-        "pairs_per_second": round(pairs / seconds, 2),
-        "seconds_per_query": round(seconds / max(1, queries), 4),
-        "real_token_share": round(count.real_share, 4),
-    }
-    if count.answers:
-        report |= {"answers": count.answers, "malformed_answers": count.malformed}
-        report |= {f"answers_{problem}": number for problem, number in sorted(count.problems.items())}
-        found = ", ".join(f"{problem} {number}" for problem, number in sorted(count.problems.items()))
-        print(f"{count.malformed} of {count.answers} generated answers were malformed and repaired: {found or 'none'}")
-    print(
-        f"{queries} queries, {pairs} pairs in {seconds:.1f} s: {report['pairs_per_second']:.1f} pairs/s, "
-        f"{1000 * report['seconds_per_query']:.0f} ms a query, {report['real_token_share']:.0%} of tokens real"
+    job = Job(
+        make,
+        partial(cut_blocks, candidates, pairs=BLOCK_PAIRS),
+        lambda block: ({one.query_id for one in block}, sum(len(one.passages) for one in block)),
+        name_of_line,
+        candidates.num_queries,
     )
-    return report
+    job.run(output, share_args)
+    seconds = time.perf_counter() - began
+    return output.finish(
+        {
+            "queries": job.queries,
+            "pairs": job.lines,
+            "seconds": round(seconds, 3),
+            "pairs_per_second": round(job.lines / seconds, 2),
+            "seconds_per_query": round(seconds / max(1, job.queries), 4),
+            **job.report,
+        }
+    )
+
+
+def name_of_line(place: str, line: str) -> str:
+    """The query_id of a line of a run.
+
+    Raises:
+        InputError: if it is none that `ranked_lines` writes.
+    """
+    columns = line.split("\t") if "\t" in line else line.split(" ")
+    if len(columns) not in (3, 6):
+        raise corrupt(place, f"{line[:60]!r}")
+    return columns[0]
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """What was done, in a few lines."""
+    problems = {name.removeprefix("answers_"): value for name, value in report.items() if name.startswith("answers_")}
+    if "answers" in report:
+        found = ", ".join(f"{problem} {number}" for problem, number in problems.items())
+        print(
+            f"{report['malformed_answers']} of {report['answers']} generated answers were malformed and repaired: "
+            f"{found or 'none'}"
+        )
+    said = report.get("processes", [report])
+    seconds = max(one.get("seconds", 0.0) for one in said) if "seconds" not in report else report["seconds"]
+    queries, pairs = report["queries"], report["pairs"]
+    print(
+        f"{queries} queries, {pairs} pairs in {seconds:.1f} s: {pairs / max(seconds, 1e-9):.1f} pairs/s, "
+        f"{1000 * seconds / max(1, queries):.0f} ms a query"
+        + (f", {report['real_token_share']:.0%} of tokens real" if "real_token_share" in report else "")
+        + (f", {len(said)} processes" if len(said) > 1 else "")
+    )
+    if report.get("out_of_memory"):
+        print(
+            f"memory ran out {report['out_of_memory']} times: batches were halved, and scores may differ in their last "
+            "digits; a smaller --max_batch_tokens avoids it"
+        )
+    print(f"peak memory {max(one.get('peak_memory_mib', 0.0) for one in said):.0f} MiB a process")
 
 
 def ranked_lines(candidates: Candidates, scores: Sequence[float], rerank_args: RerankArguments) -> list[str]:

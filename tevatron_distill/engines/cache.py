@@ -6,24 +6,25 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from tqdm import tqdm
 
 from tevatron_distill.engines.recorder import Recorder
-from tevatron_distill.engines.request import Answer, Engine, Request
+from tevatron_distill.engines.request import Answer, Engine, PartlyAnsweredError, Request
 from tevatron_distill.schema import InputError
 
 NUM_VARIABLES = 500  # in one SQL statement; old SQLites take 999
 
 
 class AnswerCache:
-    """Answers by the SHA-256 of who answers and what is asked.
+    """Answers by the SHA-256 of who answers, for which query, and what is asked.
 
     Batches are formed from a round's requests alone, and the new answers of a batch are stored in one transaction.
     A run that was killed finds whole batches or nothing, forms the same batches again, and so ends with the same bytes.
+    So do several processes that share the file: an answer is known by its query_id too, and a query has one process.
 
     Args:
         path: the SQLite file; it and its folder are made where they are missing.
@@ -43,6 +44,8 @@ class AnswerCache:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = sqlite3.connect(path, timeout=60.0)
+            self._database.execute("PRAGMA journal_mode = WAL")  # several processes read while one writes
+            self._database.execute("PRAGMA synchronous = NORMAL")
             with self._database:
                 self._database.execute(
                     "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
@@ -72,7 +75,7 @@ class AnswerCache:
         Raises:
             InputError: if the engine answers with NaN or infinity.
         """
-        keys = [_key(engine.identity, engine.key_text(request)) for request in requests]
+        keys = [_key(engine.identity, request.candidates.query_id, engine.key_text(request)) for request in requests]
         distinct: dict[bytes, Request] = {}
         for key, request in zip(keys, requests, strict=True):
             distinct.setdefault(key, request)
@@ -85,13 +88,22 @@ class AnswerCache:
             missing = [key for key in batch_keys if key not in known]
             self.num_cached += len(batch_keys) - len(missing)
             if missing:
-                answers = engine.answer([distinct[key] for key in missing])
+                answers = self._answers(engine, missing, distinct)
                 self._store(zip(missing, answers, strict=True), engine)
                 known.update(zip(missing, answers, strict=True))
                 self.num_asked += len(missing)
             if self._recorder is not None:
                 self._recorder.write(engine, [(distinct[key], known[key]) for key in batch_keys])
         return [known[key] for key in keys]
+
+    def _answers(self, engine: Engine, keys: Sequence[bytes], requests: Mapping[bytes, Request]) -> list[Answer]:
+        """Ask the engine; what it answers before it ends early is stored."""
+        try:
+            return engine.answer([requests[key] for key in keys])
+        except PartlyAnsweredError as partly:
+            self._store([(keys[place], answer) for place, answer in sorted(partly.answers.items())], engine)
+            self.num_asked += len(partly.answers)
+            raise partly.cause from None
 
     def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         found: dict[bytes, Answer] = {}
@@ -119,5 +131,5 @@ def _read(stored: str) -> Answer:
     return answer if isinstance(answer, str) else tuple(answer)
 
 
-def _key(identity: str, key_text: str) -> bytes:
-    return hashlib.sha256(json.dumps([identity, key_text]).encode()).digest()
+def _key(identity: str, query_id: str, key_text: str) -> bytes:
+    return hashlib.sha256(json.dumps([identity, query_id, key_text]).encode()).digest()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from tevatron_distill.batching import run_batches, token_budget_batches
+from tevatron_distill.batching import Budget, run_batches, token_budget_batches
 from tevatron_distill.engines.encoding import Encoded, Encoder
 from tevatron_distill.engines.forward import Forward
 from tevatron_distill.engines.identity import model_identity
@@ -49,7 +49,9 @@ class HFEngine:
         InputError: if the model cannot be loaded or used in this way.
     """
 
+    name = "hf"
     answers = frozenset({"choice", "text", "likelihood"})
+    may_miss = False
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class HFEngine:
         self.num_shortened = 0
         self._dtype = dtype
         self._max_batch_tokens = max_batch_tokens
+        self.budget = Budget(max_batch_tokens)
         self._thinking_tokens = thinking_tokens
         self._trust_remote_code = trust_remote_code
         self._config = read_config(model_name_or_path, trust_remote_code=trust_remote_code)
@@ -82,7 +85,7 @@ class HFEngine:
         weights = model_identity(self.model_name, getattr(self._config, "_commit_hash", None))
         thoughts = f" thinking={self._thinking_tokens}" if self._thinking_tokens else ""
         return (
-            f"hf {weights} dtype={self._dtype} chat={self._encoder.chat.used} "
+            f"{self.name} {weights} dtype={self._dtype} chat={self._encoder.chat.used} "
             f"max_length={self._encoder.max_length}{thoughts}"
         )
 
@@ -92,13 +95,13 @@ class HFEngine:
         model = load_model(auto_class, self.model_name, self._dtype, trust_remote_code=self._trust_remote_code)
         return Forward(model, self._tokenizer)
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
+    def prepare(self, candidates: Iterable[Candidates], prompt: Prompt, num_passages: int) -> None:
         """Refuse a prompt whose labels are no single tokens, and queries that leave no room for passages.
 
         Raises:
             InputError: in both cases.
         """
-        check_kind("hf", self.answers, prompt)
+        check_kind(self.name, self.answers, prompt)
         empty = ("",) * num_passages
         nothing = Request(prompt, Candidates("", "", (), ()), (), empty)
         self._encoder.check(nothing)
@@ -147,12 +150,18 @@ class HFEngine:
             begins = tuple(encoded[index].decoder_ids) if request.prompt.answer == "text" else ()
             alike.setdefault((request.prompt.answer, begins), []).append(index)
         answers: dict[int, Answer] = {}
+        lengths = [row.num_tokens + row.room for row in encoded]
         for (kind, _), rows in alike.items():
-            for batch, found in run_batches(partial(self._ask, forward, kind, encoded), [rows]):
+            ask = partial(self._ask, forward, kind, encoded)
+            for batch, found in run_batches(ask, [rows], lengths, self.budget):
                 answers.update(zip(batch, found, strict=True))
         self.num_tokens += sum(row.num_tokens for row in encoded)
         self.num_shortened += sum(row.shortened for row in encoded)
         return [answers[index] for index in range(len(requests))]
+
+    def report(self) -> Mapping[str, float]:
+        """How often memory ran out, where it did."""
+        return self.budget.report()
 
     def _ask(self, forward: Forward, kind: str, encoded: Sequence[Encoded], indices: list[int]) -> Sequence[Answer]:
         rows = [encoded[index] for index in indices]

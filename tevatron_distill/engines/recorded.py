@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from tevatron_distill.engines.logs import Question, read_logs
@@ -31,6 +31,8 @@ class RecordedEngine:
         InputError: if a file cannot be read as one of these logs.
     """
 
+    may_miss = False
+
     def __init__(self, recorded_path: str) -> None:
         self.model_name = recorded_path
         self.num_tokens = 0
@@ -49,7 +51,7 @@ class RecordedEngine:
         """The content of the logs."""
         return f"recorded {' '.join(hash_path(path) for path in self._paths)}"
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
+    def prepare(self, candidates: Iterable[Candidates], prompt: Prompt, num_passages: int) -> None:
         """Refuse queries that the log does not know, all at once.
 
         Raises:
@@ -58,21 +60,23 @@ class RecordedEngine:
         """
         check_kind(f"recorded ({self.model_name})", self.answers, prompt)
         known = {query_id for _, _, query_id, _ in self._log.questions} | set(self._log.by_id)
-        unknown = [
-            entry for entry in candidates if entry.query_id not in known and self._log.words(entry.query) is None
-        ]
-        if unknown:
-            raise InputError(
-                f"{self.model_name}: no answer for {len(unknown)} of {len(candidates)} queries, first for query_id "
-                f'"{unknown[0].query_id}" ({unknown[0].query[:60]!r}); the log must be of these queries'
-            )
+        unknown: list[Candidates] = []
+        num_unknown = num_queries = 0
         for entry in candidates:
+            num_queries += 1
             text = None if entry.query_id in known else self._log.words(entry.query)
-            if text is not None and self._asker_of.setdefault(text, entry.query_id) != entry.query_id:
+            if entry.query_id not in known and text is None:
+                unknown, num_unknown = unknown or [entry], num_unknown + 1
+            elif text is not None and self._asker_of.setdefault(text, entry.query_id) != entry.query_id:
                 raise InputError(
                     f'{self.model_name}: query_ids "{self._asker_of[text]}" and "{entry.query_id}" ask the same '
                     "words, and the log knows queries by their words alone; drop one of the queries"
                 )
+        if unknown:
+            raise InputError(
+                f"{self.model_name}: no answer for {num_unknown} of {num_queries} queries, first for query_id "
+                f'"{unknown[0].query_id}" ({unknown[0].query[:60]!r}); the log must be of these queries'
+            )
 
     def key_text(self, request: Request) -> str:
         """The query, the passages shown, and how many questions about the query came before."""
@@ -91,6 +95,10 @@ class RecordedEngine:
             InputError: if it holds nothing, or no more answers for a query, or one of another kind.
         """
         return [self._answer(request) for request in requests]
+
+    def report(self) -> Mapping[str, float]:
+        """Nothing."""
+        return {}
 
     def _answer(self, request: Request) -> Answer:
         check_kind(f"recorded ({self.model_name})", self.answers, request.prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,7 @@ class SimilarityEngine:
     """
 
     answers = frozenset({"choice"})
+    may_miss = False
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class SimilarityEngine:
     def _model(self) -> Any:
         return load_model(AutoModel, self.model_name, self._dtype, trust_remote_code=self._trust_remote_code)
 
-    def prepare(self, candidates: Sequence[Candidates], prompt: Prompt, num_passages: int) -> None:
+    def prepare(self, candidates: Iterable[Candidates], prompt: Prompt, num_passages: int) -> None:
         """Plan the batches of all texts of a run.
 
         Raises:
@@ -133,6 +134,10 @@ class SimilarityEngine:
             num_labels = len(request.prompt.labels(len(shown)))
             answers.append(shown + (0.0,) * (num_labels - len(shown)))
         return answers
+
+    def report(self) -> Mapping[str, float]:
+        """Nothing but tokens."""
+        return {}
 
     def _worths_of(self, candidates: Candidates, prompt: Prompt) -> Vector:
         known = self._worths.get(candidates.query_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tevatron_distill.formats.dialects import FORMATS, check_options, find_forma
 from tevatron_distill.formats.groups import check_names
 from tevatron_distill.formats.hub import is_saved_dataset, read_dataset, read_saved_dataset
 from tevatron_distill.formats.jsonl import read_json_rows
-from tevatron_distill.formats.reading import ReadOptions, Row, Tally
+from tevatron_distill.formats.reading import Parse, ReadOptions, Row, Tally
 from tevatron_distill.formats.teacher_run import order_by_run
 from tevatron_distill.schema import Candidates, Group, InputError
 
@@ -101,14 +102,99 @@ def load_candidates(
     used.begin_file()
     where = (dataset_name, dataset_config, dataset_split, dataset_cache_dir)
     rows, name, source = _open(dataset_path, where, options, used)
-    parse = FORMATS[name].candidates
-    if parse is None:
-        kinds = "; ".join(f"{other}: {entry.keys}" for other, entry in FORMATS.items() if entry.candidates)
-        raise InputError(f"{source}: candidates must be rows of one of these kinds ({kinds}); got {name} rows")
+    parse = _candidates_of(name, source)
     candidates = check_names(_first(parse(rows, options, used), options), "candidates", source, used)
     if tally is None:
         used.warn()
     return candidates
+
+
+class CandidateStream:
+    """Candidates that are read anew each time one goes through them, so that few are held at a time.
+
+    All are read once before anything else, so that a row that breaks a rule is an error before any work is done. Rows
+    of Tevatron's rerank input are read so where those of a query stand together; else the file is held in memory.
+
+    Args:
+        dataset_path: and the keywords as of `load_candidates`.
+        depth: only the first candidates of each query; None for all.
+        shard: every ``shard[1]``-th query from ``shard[0]`` on.
+
+    Attributes:
+        num_queries: how many there are.
+
+    Raises:
+        InputError: as `load_candidates`.
+    """
+
+    def __init__(
+        self,
+        dataset_path: str | Path | None,
+        *,
+        dataset_name: str = "json",
+        dataset_config: str | None = None,
+        dataset_split: str = "train",
+        dataset_cache_dir: str | None = None,
+        options: ReadOptions | None = None,
+        depth: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        self._path = dataset_path
+        self._where = (dataset_name, dataset_config, dataset_split, dataset_cache_dir)
+        self._options = options or ReadOptions()
+        self._depth = depth
+        self._shard = shard
+        self._held: list[Candidates] | None = None
+        self.num_queries = 0
+        tally = Tally()
+        names: set[bytes] = set()  # hashes, of 8 bytes each
+        num_read = 0
+        for entry in self._read(tally):
+            num_read += 1
+            names.add(hashlib.blake2b(entry.query_id.encode(), digest_size=8).digest())
+            if len(names) < num_read:
+                break
+        if len(names) < num_read or not num_read:
+            self._hold()
+        else:
+            tally.warn()
+        self.num_queries = len(range(shard[0], num_read if self._held is None else len(self._held), shard[1]))
+
+    def __iter__(self) -> Iterator[Candidates]:
+        entries = self._read(Tally()) if self._held is None else self._held
+        for entry in itertools.islice(entries, self._shard[0], None, self._shard[1]):
+            yield entry.top(self._depth) if self._depth else entry
+
+    def _read(self, tally: Tally) -> Iterator[Candidates]:
+        rows, name, source = _open(self._path, self._where, self._options, tally, again=self.num_queries > 0)
+        parse = FORMATS[name].adjacent or _candidates_of(name, source)
+        for _, entry in _first(parse(rows, self._options, tally), self._options):
+            yield entry
+
+    def _hold(self) -> None:
+        """Read a query that comes up again: its rows are scattered, or it is an error."""
+        name, config, split, cache = self._where
+        self._held = load_candidates(
+            self._path,
+            dataset_name=name,
+            dataset_config=config,
+            dataset_split=split,
+            dataset_cache_dir=cache,
+            options=self._options,
+        )
+        logger.warning(
+            "%s: the rows of a query do not stand together, so that the whole file is held in memory; sort it by "
+            "query_id to read a large one",
+            self._path or name,
+        )
+
+
+def _candidates_of(name: str, source: str) -> Parse[Candidates]:
+    parse = FORMATS[name].candidates
+    if parse is None:
+        kinds = "; ".join(f"{other}: {entry.keys}" for other, entry in FORMATS.items() if entry.candidates)
+        raise InputError(f"{source}: candidates must be rows of one of these kinds ({kinds}); got {name} rows")
+    return parse
 
 
 def _first(found: Iterator[T], options: ReadOptions) -> Iterator[T]:
@@ -116,7 +202,12 @@ def _first(found: Iterator[T], options: ReadOptions) -> Iterator[T]:
 
 
 def _open(
-    path: str | Path | None, where: tuple[str, str | None, str, str | None], options: ReadOptions, tally: Tally
+    path: str | Path | None,
+    where: tuple[str, str | None, str, str | None],
+    options: ReadOptions,
+    tally: Tally,
+    *,
+    again: bool = False,
 ) -> tuple[Iterator[tuple[str, Row]], str, str]:
     name, config, split, cache_dir = where
     if path is None and name == "json":
@@ -129,7 +220,7 @@ def _open(
     if first is None:
         raise InputError(f"{source}: rows are needed; got none")
     dialect = find_format(first[1], source, options)
-    if options.dataset_format == "auto":
+    if options.dataset_format == "auto" and not again:
         logger.info("%s: read as %s (%s)", source, dialect, FORMATS[dialect].keys)
     check_options(dialect, source, options)
     return itertools.chain([first], rows), dialect, source

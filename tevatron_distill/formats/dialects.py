@@ -37,6 +37,8 @@ class Format:
         options: the fields of `ReadOptions` that it has a use for.
         needs: those without which nothing is read.
         verdict: the one without which there are candidates but no groups.
+        adjacent: reads candidates as they come, from rows of which those of a query stand together; None where
+            ``candidates`` does so itself.
     """
 
     keys: str
@@ -46,6 +48,7 @@ class Format:
     options: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     verdict: str | None = None
+    adjacent: Parse[Candidates] | None = None
 
 
 def _parse_ours(place: str, row: Row, options: ReadOptions, tally: Tally) -> Sequence[Group]:
@@ -160,6 +163,7 @@ FORMATS: dict[str, Format] = {  # told in this order: a row may hold the keys of
         "query_id, query, docid, title, text, score",
         _holds("query", "docid"),
         candidates=rerank_input.parse_candidates,
+        adjacent=rerank_input.parse_adjacent,
         options=frozenset({"teacher_run_path"}),
         verdict="teacher_run_path",
     ),

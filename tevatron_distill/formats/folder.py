@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.formats.output import as_json, describe_run, differing_keys, replace_text
+from tevatron_distill.formats.disk import replace_text
+from tevatron_distill.formats.output import as_json, describe_run, differing_keys
 from tevatron_distill.schema import InputError
 
 
@@ -36,7 +37,8 @@ class FolderRecord:
         self._config: dict[str, Any] = json.loads(as_json({**describe_run(arguments, inputs), "complete": False}))
         self._overwrite = overwrite
         self.resumes = False
-        if overwrite or not self.folder.exists() or not any(self.folder.iterdir()):
+        fresh = self._file.name + ".tmp"  # of a run that was killed in its first write
+        if overwrite or not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {fresh}:
             return
         if not self._file.exists():
             raise InputError(

@@ -10,11 +10,14 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
+from tevatron_distill.formats.disk import AppendedFile, complete_lines, end_of_lines, replace_text, writing
+from tevatron_distill.memory import peak_memory
 from tevatron_distill.schema import InputError
 
 logger = logging.getLogger(__name__)
@@ -31,17 +34,24 @@ PACKAGES = (
     "torch",
     "transformers",
 )
-# Flags that say what to do with old output, not what the new output is.
-NOT_COMPARED = frozenset({"overwrite_output_dir", "resume_from_checkpoint", "max_unparsed"})
+# Flags that say what to do with old output, or who works, not what the new output is.
+NOT_COMPARED = frozenset(
+    {"overwrite_output_dir", "resume_from_checkpoint", "max_unparsed", "run_path", "permutation_path"}
+    | {"base_url", "concurrency", "request_timeout", "max_retries", "max_cost", "plan", "tokens_per_second"}
+    | {"price_per_million_input", "price_per_million_output"}
+    | {"num_shards", "shard_index", "executor", "ray_address", "ray_actors"}
+    | {"concurrency", "request_timeout", "max_retries", "price_per_million_input", "price_per_million_output"}
+    | {"max_cost", "plan", "tokens_per_second"}
+)
 
 
 class ResumableOutput:
     """A text file that grows as ``path.partial`` and is renamed to ``path`` when the with-block ends well.
 
-    The same command, started again after an interruption, finds the complete lines of the partial file in
-    ``done_lines`` and goes on behind them. ``<path>.run_config.json`` (while unfinished
-    ``<path>.partial.run_config.json``) records arguments, versions, commit and the hashes of the inputs; a
-    partial file that other arguments or inputs began is refused.
+    The same command, started again after an interruption, finds the complete lines of the partial file and goes on
+    behind them. ``<path>.run_config.json`` (while unfinished ``<path>.partial.run_config.json``) records arguments,
+    versions, commit and the hashes of the inputs; a partial file that other arguments or inputs began is refused, and
+    so is a second process that would write the same output. A partial file without a complete line is nobody's.
 
     Args:
         path: the finished file; its folder is made where it is missing.
@@ -51,8 +61,9 @@ class ResumableOutput:
             never lost to a run that fails).
 
     Attributes:
-        done_lines: complete lines of an interrupted run, without newlines; a torn last line is cut off.
-        num_done_lines: how many they are.
+        partial: the file that grows.
+        config: the run's record.
+        num_done_lines: complete lines of an interrupted run, as of the begin of the with-block.
 
     Raises:
         InputError: if a complete file exists, or a partial one of another run, or an input is missing.
@@ -66,69 +77,133 @@ class ResumableOutput:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.num_done_lines = 0
+        self._overwrite = overwrite
+        self._file: AppendedFile | None = None
         refuse_existing(self.path, overwrite)
-        self._partial = self.path.with_name(self.path.name + ".partial")
-        self._config = describe_run(arguments, inputs)
-        self._file: TextIO | None = None
-        self.done_lines: list[str] = []
-        if self._partial.exists() and not overwrite:
-            self._check_same_run()
-            self.done_lines = _complete_lines(self._partial)
+        self.config = describe_run(arguments, inputs)
+        self._size = self._find_done()
 
-    @property
-    def num_done_lines(self) -> int:
-        """How many lines an interrupted run has left."""
-        return len(self.done_lines)
+    @classmethod
+    def of_record(cls, path: str | Path, config: Mapping[str, Any], overwrite: bool = False) -> ResumableOutput:
+        """An output whose record was made before, by the processes that have done the work."""
+        output = cls(path, config.get("arguments", {}), [], overwrite=True)
+        output.config, output._overwrite = dict(config), overwrite
+        refuse_existing(output.path, overwrite)
+        return output
+
+    def done_lines(self) -> Iterator[tuple[str, str]]:
+        """Place and text of each complete line of an interrupted run; a torn last line is none.
+
+        Raises:
+            InputError: at a line that is corrupt.
+        """
+        return complete_lines(self.partial, self._size)
 
     def __enter__(self) -> ResumableOutput:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(_config_path(self._partial), as_json(self._config))
-        kept = sum(len(line.encode()) + 1 for line in self.done_lines)
-        self._file = open(self._partial, "a", encoding="utf-8", newline="\n")
-        self._file.truncate(kept)
-        if self.done_lines:
-            logger.info("%s: going on behind %d finished lines", self._partial, self.num_done_lines)
+        file = AppendedFile(self.partial)
+        try:
+            refuse_existing(self.path, self._overwrite)
+            if not file.is_there():
+                raise InputError(f"{self.path}: another process has just finished this output")
+            self._size = self._find_done()
+            self.num_done_lines = sum(1 for _ in self.done_lines())
+            file.truncate(self._size)
+            replace_text(config_path(self.partial), as_json(self.config))
+        except BaseException:
+            self._leave(file)
+            raise
+        self._file = file
+        if self.num_done_lines:
+            logger.info("%s: going on behind %d finished lines", self.partial, self.num_done_lines)
         return self
 
     def append(self, lines: Iterable[str]) -> None:
         """Write complete lines (given without newlines) and see them on the disk before returning."""
         if self._file is None:
             raise RuntimeError("append is for the inside of the with-block")
-        self._file.write("".join(f"{line}\n" for line in lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if data := "".join(f"{line}\n" for line in lines).encode():
+            self._file.append(data)
+
+    def written_lines(self) -> Iterator[tuple[str, str]]:
+        """Place and text of each line that is there by now."""
+        return complete_lines(self.partial, self.partial.stat().st_size)
+
+    def clear(self) -> None:
+        """Throw all lines away."""
+        if self._file is None:
+            raise RuntimeError("clear is for the inside of the with-block")
+        self._file.truncate(0)
+        self._size = self.num_done_lines = 0
 
     def add_report(self, report: Mapping[str, object]) -> None:
         """Put figures of the run (counts, times) under ``report`` into the run's record."""
-        self._config["report"] = dict(report)
+        self.config["report"] = dict(report)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if error is not None:
+        file, self._file = self._file, None
+        if file is None:
             return
-        replace_text(_config_path(self._partial), as_json(self._config))
-        os.replace(_config_path(self._partial), _config_path(self.path))
-        os.replace(self._partial, self.path)
-
-    def _check_same_run(self) -> None:
-        config_path = _config_path(self._partial)
-        if not config_path.exists():  # a run that died between its last two renames
-            config_path = _config_path(self.path)
+        if error is not None:
+            self._leave(file)
+            return
         try:
-            old = json.loads(config_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            old = {}
-        differing = differing_keys(old, json.loads(as_json(self._config)))
-        if differing:
-            raise InputError(
-                f"{self._partial}: unfinished output must go on with the arguments and inputs that began it; "
-                f"these differ: {', '.join(differing)}; use the first command, another output path, "
-                "or --overwrite_output_dir to begin anew"
-            )
+            replace_text(config_path(self.partial), as_json(self.config))
+            with writing(self.path):
+                os.replace(config_path(self.partial), config_path(self.path))
+                os.replace(self.partial, self.path)
+        finally:
+            file.close()
+
+    def _leave(self, file: AppendedFile) -> None:
+        """Let unfinished output go; where nothing is done yet, nothing stays."""
+        with suppress(OSError):
+            if file.is_there() and not self.partial.stat().st_size:
+                config_path(self.partial).unlink(missing_ok=True)
+                self.partial.unlink()
+        file.close()
+
+    def _find_done(self) -> int:
+        """Bytes of complete lines that this command goes on behind."""
+        size = 0 if self._overwrite or not self.partial.exists() else end_of_lines(self.partial)
+        if size:
+            record = config_path(self.partial)
+            if not record.exists():  # a run that died between its last two renames
+                record = config_path(self.path)
+            check_same_run(self.partial, read_record(record), self.config)
+        return size
+
+
+def check_same_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse to go on with what another command has begun.
+
+    Args:
+        path: what is there, for the message.
+        old: the record of the run that made it; empty where there is none.
+        new: that of this run.
+
+    Raises:
+        InputError: naming the arguments and inputs that differ.
+    """
+    differing = differing_keys(old, json.loads(as_json(new)))
+    if differing:
+        raise InputError(
+            f"{path}: unfinished output must go on with the arguments and inputs that began it; "
+            f"these differ: {', '.join(differing)}; use the first command, another output path, "
+            "or --overwrite_output_dir to begin anew"
+        )
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A run's record; empty where it is missing or spoilt."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def refuse_existing(path: str | Path, overwrite: bool) -> None:
@@ -156,7 +231,8 @@ def write_whole(path: str | Path, content: str | Iterable[str], overwrite: bool 
         InputError: if the file exists and ``overwrite`` is False.
     """
     refuse_existing(path, overwrite)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     replace_text(Path(path), content if isinstance(content, str) else (f"{line}\n" for line in content))
 
 
@@ -172,11 +248,11 @@ def write_run_config(
         InputError: if an input is missing.
     """
     config = describe_run(arguments, inputs)
-    if report is not None:
-        config["report"] = dict(report)
+    config["report"] = {**(report or {}), **peak_memory()}
     path = Path(path)
-    target = path / "run_config.json" if path.is_dir() else _config_path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = path / "run_config.json" if path.is_dir() else config_path(path)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     replace_text(target, as_json(config))
 
 
@@ -215,23 +291,9 @@ def hash_path(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _config_path(path: Path) -> Path:
+def config_path(path: Path) -> Path:
+    """Where the record of an output lies."""
     return path.with_name(path.name + ".run_config.json")
-
-
-def _complete_lines(path: Path) -> list[str]:
-    whole, newline, _ = path.read_bytes().rpartition(b"\n")
-    return whole.decode("utf-8").split("\n") if newline else []
-
-
-def replace_text(path: Path, text: str | Iterable[str]) -> None:
-    """Put a text, or its parts as they come, in a file's place by a rename."""
-    fresh = path.with_name(path.name + ".tmp")
-    with open(fresh, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines([text] if isinstance(text, str) else text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
 
 
 def as_json(config: Mapping[str, object]) -> str:

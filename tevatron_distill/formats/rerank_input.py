@@ -55,6 +55,24 @@ def parse_candidates(rows: Rows, options: ReadOptions, tally: Tally) -> Iterator
             yield place, entry
 
 
+def parse_adjacent(rows: Rows, options: ReadOptions, tally: Tally) -> Iterator[tuple[str, Candidates]]:
+    """As `parse_candidates`, holding one query at a time: its rows stand together, else it comes up again and again."""
+    query_id, begin, queries = "", "", dict[str, tuple[str, str]]()
+    passages: list[Passage] = []
+    scores: list[float | None] = []
+    for place, row in tally.count(rows):
+        name, passage, score = _parse_row(place, row, queries)
+        if name != query_id and passages:
+            yield begin, build_candidates(begin, query_id, queries[query_id][0], passages, scores)
+            queries, passages, scores = {name: queries[name]}, [], []
+        if not passages:
+            query_id, begin = name, place
+        passages.append(passage)
+        scores.append(score)
+    if passages:
+        yield begin, build_candidates(begin, query_id, queries[query_id][0], passages, scores)
+
+
 def _parse_row(place: str, row: Row, queries: dict[str, tuple[str, str]]) -> tuple[str, Passage, float | None]:
     query_id, query = id_field(place, row, "query_id"), text_field(place, row, "query")
     passage = parse_passage(place, row)

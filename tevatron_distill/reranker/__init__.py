@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -203,7 +203,7 @@ class Reranker(Comparisons):
             vectors = encode_rows(self.model, layout, self.batcher, rows, normalize_embeddings)
         return [one.cpu() for one in vectors]
 
-    def use_passage_vectors(self, folder: str | Path, candidates: Sequence[Candidates]) -> VectorStore:
+    def use_passage_vectors(self, folder: str | Path, candidates: Iterable[Candidates]) -> VectorStore:
         """Score with passage vectors of a folder, which is made from these lists where it does not exist yet.
 
         The vectors are stored in float16; a passage that the folder lacks is encoded when it is scored, and rounded

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from tevatron_distill.batching import run_batches, token_budget_batches
+from tevatron_distill.batching import Budget, run_batches, token_budget_batches
 from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
 
@@ -60,11 +60,16 @@ class Batcher:
         device: where the model is.
         max_batch_tokens: budget of a batch, padding included.
         count: what has gone through the model.
+        budget: what is left of ``max_batch_tokens`` when memory has run out.
     """
 
     device: torch.device
     max_batch_tokens: int
     count: TokenCount = field(default_factory=TokenCount)
+    budget: Budget = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = Budget(self.max_batch_tokens)
 
     def run(
         self, layout: RowLayout, rows: Sequence[Row], forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]]
@@ -91,5 +96,5 @@ class Batcher:
             return forward({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch)
 
         batches = token_budget_batches(lengths, self.max_batch_tokens, multiple=multiple)
-        for batch, results in run_batches(padded, batches):
+        for batch, results in run_batches(padded, batches, lengths, self.budget, multiple=multiple):
             yield from zip(batch, results, strict=True)

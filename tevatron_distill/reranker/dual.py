@@ -134,8 +134,9 @@ def score_stored(
         vectors, counted = pad_vectors([stored[row].to(batcher.device) for row in batch])
         return meetings.scores(queries, vectors, counted, batch)
 
-    batches = token_budget_batches([len(one) for one in stored], batcher.max_batch_tokens)
-    for batch, values in run_batches(run, batches):
+    lengths = [len(one) for one in stored]
+    batches = token_budget_batches(lengths, batcher.max_batch_tokens)
+    for batch, values in run_batches(run, batches, lengths, batcher.budget):
         yield from zip(batch, values, strict=True)
 
 

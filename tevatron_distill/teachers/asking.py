@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tevatron_distill.engines import AnswerCache, Engine, Request
 from tevatron_distill.schema import Candidates, Group
@@ -41,6 +41,7 @@ class AskingTeacher:
         self._cache = cache
         self._question_size = question_size
         self._sort_depth = sort_depth
+        self._counts = oracle.prompt.answer == "text" or (oracle.prompt.answer == "choice" and engine.may_miss)
         self._about = {
             "name": oracle.name,
             "sort": sort_name,
@@ -48,12 +49,15 @@ class AskingTeacher:
             "prompt": oracle.prompt.name,
         }
 
-    def prepare(self, candidates: Sequence[Candidates]) -> None:
+    def prepare(self, candidates: Iterable[Candidates]) -> None:
         """Let the engine see all queries that there is something to ask about, before the first question."""
-        asked = [entry for entry in candidates if self._depth(entry) >= min(2, self._question_size)]
-        longest = max((self._depth(entry) for entry in asked), default=2)
-        size = self._question_size if self._question_size <= 2 else min(self._question_size, longest)
-        self._engine.prepare(asked, self._oracle.prompt, size)
+        size = self._question_size
+        if size > 2:
+            size = min(size, max((self._depth(entry) for entry in self._asked(candidates)), default=2))
+        self._engine.prepare(self._asked(candidates), self._oracle.prompt, size)
+
+    def _asked(self, candidates: Iterable[Candidates]) -> Iterator[Candidates]:
+        return (entry for entry in candidates if self._depth(entry) >= min(2, self._question_size))
 
     def _depth(self, entry: Candidates) -> int:
         return min(len(entry.passages), self._sort_depth or len(entry.passages))
@@ -93,7 +97,10 @@ class AskingTeacher:
         # What a repair appended at the end is not the teacher's word.
         while num_ranked and result.order[num_ranked - 1] in book.unnamed:
             num_ranked -= 1
-        counts = {"answers": book.num_answers, "malformed": book.num_malformed} if book.num_answers else {}
+        if book.num_answers and book.num_silent == book.num_answers:
+            num_ranked = 0
+        counted = book.num_answers if self._counts else book.num_malformed
+        counts = {"answers": book.num_answers, "malformed": book.num_malformed} if counted else {}
         pairs = book.preferences
         return Group(
             query_id=book.candidates.query_id,
@@ -101,7 +108,7 @@ class AskingTeacher:
             passages=passages,
             permutation=(*result.order, *range(len(result.order), len(passages))),
             num_ranked=num_ranked,
-            scores=result.scores if len(result.order) == len(passages) else None,
+            scores=result.scores if len(result.order) == len(passages) and not book.unnamed else None,
             preferences=tuple((i, j, p) for (i, j), p in sorted(pairs.items()))
             if self._oracle.has_preferences
             else None,
@@ -113,7 +120,7 @@ class AskingTeacher:
 
         Returns:
             what the oracle counts; prompts ``asked`` and ``cached``; ``tokens`` without padding; prompts
-            ``shortened``.
+            ``shortened``; what the engine counts.
         """
         return {
             **self._oracle.report(),
@@ -121,4 +128,5 @@ class AskingTeacher:
             "cached": self._cache.num_cached,
             "tokens": self._engine.num_tokens,
             "shortened": self._engine.num_shortened,
+            **self._engine.report(),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tevatron_distill.permutation import invert
@@ -36,7 +36,7 @@ class SelfConsistency:
         self._seed = seed
         self._sort_depth = sort_depth
 
-    def prepare(self, candidates: Sequence[Candidates]) -> None:
+    def prepare(self, candidates: Iterable[Candidates]) -> None:
         """Let the teacher see all queries."""
         self._teacher.prepare(candidates)
 
@@ -61,8 +61,8 @@ class SelfConsistency:
     def _merged(self, groups: Sequence[Group]) -> Group:
         about = dict(groups[0].teacher or {})
         for count in ("answers", "malformed"):
-            if count in about:
-                about[count] = sum(int(str((group.teacher or {})[count])) for group in groups)
+            if any(count in (group.teacher or {}) for group in groups):
+                about[count] = sum(int(str((group.teacher or {}).get(count, 0))) for group in groups)
         return replace(
             merge_groups(groups, self._merge),
             teacher={**about, "num_shuffles": self._num_shuffles, "merge": self._merge},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tevatron_distill.formats.groups import read_groups
@@ -69,7 +69,7 @@ class MergedTeacher:
         self._verdicts = verdicts
         self._merge = merge
 
-    def prepare(self, candidates: Sequence[Candidates]) -> None:
+    def prepare(self, candidates: Iterable[Candidates]) -> None:
         """Refuse files of other queries or candidates before anything is written.
 
         Raises:

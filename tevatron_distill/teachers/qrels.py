@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.schema import Candidates, Group, Qrels
@@ -21,7 +21,7 @@ class QrelsTeacher:
         self._qrels = qrels
         self._num_skipped = 0
 
-    def prepare(self, candidates: Sequence[Candidates]) -> None:
+    def prepare(self, candidates: Iterable[Candidates]) -> None:
         """Nothing to plan."""
 
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tevatron_distill.permutation import from_scores
 from tevatron_distill.reranker import Reranker
@@ -21,7 +21,7 @@ class StudentTeacher:
         self._reranker = reranker
         self._model_name = model_name
 
-    def prepare(self, candidates: Sequence[Candidates]) -> None:
+    def prepare(self, candidates: Iterable[Candidates]) -> None:
         """Nothing to plan."""
 
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tevatron_distill.schema import Candidates, Group
@@ -11,8 +11,11 @@ from tevatron_distill.schema import Candidates, Group
 class Teacher(Protocol):
     """Gives verdicts on blocks of queries."""
 
-    def prepare(self, candidates: Sequence[Candidates]) -> None:
-        """See all queries of a run before the first block, to plan work and to refuse what cannot be taught."""
+    def prepare(self, candidates: Iterable[Candidates]) -> None:
+        """See all queries of a run before the first block, to plan work and to refuse what cannot be taught.
+
+        They may be gone through more than once, and need not be held.
+        """
 
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
         """Yield the index in the block and the group of each query, as they finish; None where there is no verdict."""

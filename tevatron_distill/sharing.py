@@ -1,0 +1,121 @@
+"""One rule for sharing queries out: block b belongs to share b % n, whoever starts the processes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+
+from tevatron_distill.schema import InputError
+
+T = TypeVar("T")
+PATIENCE = datetime.timedelta(days=100)
+"""How long the first process to finish waits for the last."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One part of the blocks of queries of an input.
+
+    Attributes:
+        index: counted from 0.
+        count: of all shares.
+
+    >>> [block for block in range(7) if Share(1, 3).owns(block)]
+    [1, 4]
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def owns(self, block: int) -> bool:
+        """Whether a block, counted from 0, is of this share."""
+        return block % self.count == self.index
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What a launcher (torchrun, accelerate, deepspeed, …) has started, as this process sees it.
+
+    Attributes:
+        rank: which process this is.
+        world_size: how many there are, on all machines.
+        on_one_machine: whether all are on the same.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    on_one_machine: bool = True
+
+    @classmethod
+    def launched(cls) -> Processes:
+        """Read the launcher's environment, take this process's GPU, and meet the others.
+
+        Raises:
+            InputError: if the environment is not a launcher's.
+        """
+        names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        world, rank, local_rank, local_world = (_number(name) for name in names)
+        if world is None or world < 2:
+            return cls()
+        if rank is None or not 0 <= rank < world:
+            raise InputError(
+                f"WORLD_SIZE is {world}, but RANK {os.environ.get('RANK', 'is not set')}: start the processes by "
+                f"torchrun --nproc_per_node {world} -m tevatron_distill.driver.…, or unset WORLD_SIZE"
+            )
+        if torch.cuda.is_available():
+            torch.cuda.set_device((rank if local_rank is None else local_rank) % torch.cuda.device_count())
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo", timeout=PATIENCE, rank=rank, world_size=world)
+        return cls(rank, world, local_world == world)
+
+    @property
+    def is_first(self) -> bool:
+        """The first process reads, merges and reports for all."""
+        return self.rank == 0
+
+    def share(self, num_shards: int = 1, shard_index: int = 0) -> Share:
+        """This process's share of all blocks, or of one shard's."""
+        return Share(shard_index + num_shards * self.rank, num_shards * self.world_size)
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in all of them.
+
+        Raises:
+            SystemExit: where the first has failed, which says why.
+        """
+        if self.world_size == 1:
+            return make()
+        made: list[Any] = [make()] if self.is_first else [None]
+        try:
+            torch.distributed.broadcast_object_list(made, src=0)
+        except RuntimeError as error:
+            raise SystemExit(1) from error
+        return made[0]
+
+    def wait(self) -> None:
+        """Go on when all processes have come here.
+
+        Raises:
+            SystemExit: where another has failed, which says why.
+        """
+        if self.world_size > 1:
+            try:
+                torch.distributed.barrier()
+            except RuntimeError as error:
+                raise SystemExit(1) from error
+
+    def close(self) -> None:
+        """Part from the others."""
+        if self.world_size > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _number(name: str) -> int | None:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else None
