@@ -7,7 +7,29 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-WORDS = ["red", "green", "blue", "yellow", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "cat", "dog", "mat", "sat", "looked", "at", "the"]
+WORDS = [
+    "red",
+    "green",
+    "blue",
+    "yellow",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "cat",
+    "dog",
+    "mat",
+    "sat",
+    "looked",
+    "at",
+    "the",
+]
 
 
 def train_tokenizer(folder: Path) -> int:
@@ -98,4 +120,6 @@ def group_lines(num_groups: int, depth: int, seed: int = 0) -> Iterator[str]:
             for place in range(depth)
         ]
         order = draw.sample(range(depth), depth)
-        yield json.dumps({"query_id": f"q{number}", "query": draw.choice(WORDS), "passages": passages, "permutation": order})
+        yield json.dumps(
+            {"query_id": f"q{number}", "query": draw.choice(WORDS), "passages": passages, "permutation": order}
+        )

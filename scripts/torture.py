@@ -254,9 +254,7 @@ class Victim:
     def differing(self, folder: Path) -> list[str]:
         """Files that are not those of the undisturbed run."""
         one, other = self.whole.folder, folder
-        names = {
-            str(path.relative_to(root)) for root in (one, other) for path in root.rglob("*") if path.is_file()
-        }
+        names = {str(path.relative_to(root)) for root in (one, other) for path in root.rglob("*") if path.is_file()}
         return sorted(name for name in names if not self._same(one / name, other / name))
 
     def _same(self, one: Path, other: Path) -> bool:

@@ -54,9 +54,10 @@ def stop_at_the_last_save(words):
             raise StoppedError
         plain(self, output_dir, _internal_call=_internal_call)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoppedError):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DistillRerankerTrainer, "save_model", save)
-        main(words)
+        with pytest.raises(StoppedError):
+            main(words)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json", "rng_state.pth"])
@@ -115,11 +116,28 @@ def test_early_stopping_goes_on_counting_and_stays_stopped(command, tmp_path, mo
             raise StoppedError
         return step(self, *args, **kwargs)
 
-    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+    with monkeypatch.context() as patch:
         patch.setattr(DistillRerankerTrainer, "training_step", dies)
-        main(command(cut, *more))
+        with pytest.raises(StoppedError):
+            main(command(cut, *more))
     stop_at_the_last_save(command(cut, *more))
     assert sorted(int(path.name.rpartition("-")[2]) for path in cut.glob("checkpoint-*")) == [1, 2, 3, 4]
     main(command(cut, *more))
     assert losses(cut) == losses(whole)
     assert same_weights(cut, whole)
+
+
+def test_a_second_process_in_the_same_folder_is_refused(command, tmp_path, monkeypatch):
+    step, refused = DistillRerankerTrainer.training_step, []
+
+    def starts_another(self, *args, **kwargs):
+        if not refused:
+            refused.append(1)
+            with pytest.raises(InputError, match="another process is writing this output"):
+                main(command(tmp_path / "out"))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(DistillRerankerTrainer, "training_step", starts_another)
+    main(command(tmp_path / "out"))
+    assert refused
+    assert not list((tmp_path / "out").glob("*.lock"))

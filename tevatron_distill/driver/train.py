@@ -89,14 +89,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         row_chunk_size=training_args.row_chunk_size,
         callbacks=early_stopping(training_args),
     )
-    if trainer.is_world_process_zero():
-        record.begin()
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(training_args, record.resumes))
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        if data_args.test_dataset_path is not None:
-            rank_test(data_args, training_args)
-        record.finish({"log_history": trainer.state.log_history})
+    with record:
+        if trainer.is_world_process_zero():
+            record.begin()
+        trainer.train(resume_from_checkpoint=checkpoint_to_resume(training_args, record.resumes))
+        trainer.save_model()
+        if trainer.is_world_process_zero():
+            if data_args.test_dataset_path is not None:
+                rank_test(data_args, training_args)
+            record.finish({"log_history": trainer.state.log_history})
     trainer.accelerator.wait_for_everyone()  # a launcher that sees one process end badly kills those that still save
     atexit.register(leave_processes)
 

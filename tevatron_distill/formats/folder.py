@@ -6,15 +6,17 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from tevatron_distill.formats.disk import replace_text
+from tevatron_distill.formats.disk import lock, replace_text, writing
 from tevatron_distill.formats.output import as_json, describe_run, differing_keys
 from tevatron_distill.schema import InputError
 
 
 class FolderRecord:
     """The ``run_config.json`` of a folder that training fills with checkpoints and, at the end, the model.
+
+    In a with-block the folder is held against other processes from `begin` on.
 
     Args:
         folder: the output folder; it need not exist.
@@ -36,9 +38,11 @@ class FolderRecord:
         self._file = self.folder / "run_config.json"
         self._config: dict[str, Any] = json.loads(as_json({**describe_run(arguments, inputs), "complete": False}))
         self._overwrite = overwrite
+        self._held: BinaryIO | None = None
         self.resumes = False
-        fresh = self._file.name + ".tmp"  # of a run that was killed in its first write
-        if overwrite or not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {fresh}:
+        self._lock = self.folder / (self._file.name + ".lock")
+        begun = {self._lock.name, self._file.name + ".tmp"}  # what a run that was killed in its first write leaves
+        if overwrite or not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= begun:
             return
         if not self._file.exists():
             raise InputError(
@@ -59,8 +63,15 @@ class FolderRecord:
         self.resumes = True
 
     def begin(self) -> None:
-        """Record the run as unfinished; an overwritten folder loses its old checkpoints."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Record the run as unfinished; an overwritten folder loses its old checkpoints.
+
+        Raises:
+            InputError: if another process is at work in the folder, or it cannot be written.
+        """
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._held = open(self._lock, "wb")  # noqa: SIM115  held as long as the with-block
+        lock(self._held, self.folder)
         if self._overwrite:
             for checkpoint in self.folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
@@ -68,4 +79,12 @@ class FolderRecord:
 
     def finish(self, report: Mapping[str, object]) -> None:
         """Record that the folder is whole, with figures of the run."""
+        self._lock.unlink(missing_ok=True)
         replace_text(self._file, as_json({**self._config, "complete": True, "report": dict(report)}))
+
+    def __enter__(self) -> FolderRecord:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._held is not None:
+            self._held.close()
