@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from tevatron_distill.collator import GroupCollator
 from tevatron_distill.dataset import TeacherPermutationDataset
@@ -310,3 +310,13 @@ def test_the_chosen_candidates_score_is_the_one_that_the_student_puts_first():
     group = Group("q", "?", passages, (0, 1), 2, scores=(0.25, 0.75))
     assert chosen_score(group, {"a": 1.0, "b": -1.0}) == 0.25
     assert chosen_score(group, {"a": 1.0, "b": 2.0}) == 0.75
+
+
+def test_where_weights_stay_in_parts_config_tokenizer_and_settings_are_saved(
+    bert_classifier_folder, tmp_path, monkeypatch
+):
+    trainer = build(bert_classifier_folder, tmp_path, groups_of(2))
+    monkeypatch.setattr(Trainer, "save_model", lambda self, *arguments: None)  # as with FSDP's SHARDED_STATE_DICT
+    trainer.save_model(str(tmp_path / "parts"))
+    names = {path.name for path in (tmp_path / "parts").iterdir()}
+    assert {"config.json", "tokenizer.json", "reranker_config.json"} <= names

@@ -14,11 +14,12 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tevatron_distill.collator import GroupCollator
 from tevatron_distill.dataset import EvenSampler, TeacherPermutationDataset
+from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
 from tevatron_distill.metrics import evaluate
 from tevatron_distill.schema import Group, InputError, Qrels
@@ -224,7 +225,21 @@ class DistillRerankerTrainer(Trainer):
             report["dev_score"] = float(np.mean(chosen))  # LLM-Blender's name
         return report
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """HF's; config, tokenizer and settings also where FSDP leaves the weights in parts, which export joins."""
+        super().save_model(output_dir, _internal_call)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save and not (folder / SETTINGS_FILE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.accelerator.unwrap_model(self.model).config.save_pretrained(folder)
+            self.layout.tokenizer.save_pretrained(folder)
+            self.layout.settings.save(folder)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if state_dict and isinstance(self.model, PreTrainedModel):
+            # DeepSpeed's copies of what the model ties (T5's embeddings, three times)
+            tied = self.model.all_tied_weights_keys
+            state_dict = {name: value for name, value in state_dict.items() if tied.get(name) not in state_dict}
         super()._save(output_dir, state_dict)
         folder = Path(output_dir or self.args.output_dir)
         if self.args.should_save:

@@ -150,4 +150,4 @@ def launch(words: Sequence[str], launcher: str | None = None, *, check: bool = T
 def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     """The largest difference between two sets of weights of the same names."""
     assert one.keys() == other.keys(), sorted(one.keys() ^ other.keys())[:6]
-    return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
+    return max(float((one[name].detach().float() - other[name].detach().float()).abs().max()) for name in one)

@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate.utils import gather_object
 from torch import distributed
 from transformers import EarlyStoppingCallback, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.data import TrainDataArguments
@@ -94,12 +95,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             record.begin()
         trainer.train(resume_from_checkpoint=checkpoint_to_resume(training_args, record.resumes))
         trainer.save_model()
+        trainer.accelerator.wait_for_everyone()  # a launcher that sees a process end badly kills those that still save
+        atexit.register(leave_processes)
         if trainer.is_world_process_zero():
             if data_args.test_dataset_path is not None:
+                unset_hf_deepspeed_config()  # ZeRO-3 would part what this process alone loads
                 rank_test(data_args, training_args)
             record.finish({"log_history": trainer.state.log_history})
-    trainer.accelerator.wait_for_everyone()  # a launcher that sees one process end badly kills those that still save
-    atexit.register(leave_processes)
 
 
 def leave_processes() -> None:
