@@ -23,6 +23,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "matplotlib>=3.8",
         "mypy>=1.15",
+        "openai>=2",
         "peft>=0.18",
         "protobuf>=4",
         "pytest>=8",

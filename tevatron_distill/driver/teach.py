@@ -254,9 +254,12 @@ def teach_all(
         exact=False,
     )
     job.run(output, share_args, check)
-    seconds = (time.monotonic() - began) / max(1, job.lines)
+    seconds = time.monotonic() - began
     counts = {"queries": output.num_done_lines + job.lines, "resumed": output.num_done_lines}
-    return output.finish({**counts, **job.report, "seconds_per_query": seconds})
+    speeds = {"seconds_per_query": seconds / max(1, job.lines)}
+    if "tokens" in job.report:
+        speeds = {"tokens_per_second": job.report["tokens"] / seconds, **speeds}
+    return output.finish({**counts, **job.report, **speeds})
 
 
 def group_of(place: str, line: str) -> Group:
