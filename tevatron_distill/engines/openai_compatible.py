@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 REQUESTS_PER_BATCH = 256
+MOST_QUOTED = 500  # characters of a server's message
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds, as in openai's client
 
 
@@ -233,8 +234,8 @@ class OpenAICompatibleEngine:
         except self._openai.APIConnectionError as error:
             problem, advice = f"{error.__cause__ or error}", "see that the server is up"
         except self._openai.APIStatusError as error:
-            problem = f"status {error.status_code}: {error.message[:300]}"
-            advice = _advice(error.status_code, error.message)
+            said = error.response.text[:MOST_QUOTED]
+            problem, advice = f"status {error.status_code}: {said}", _advice(error.status_code, said)
         else:
             return str(raw.text)
         raise InputError(
