@@ -19,6 +19,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from tevatron_distill.collator import GroupCollator
 from tevatron_distill.dataset import EvenSampler, TeacherPermutationDataset
+from tevatron_distill.formats.checkpoints import saving
 from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
 from tevatron_distill.metrics import evaluate
@@ -235,13 +236,18 @@ class DistillRerankerTrainer(Trainer):
             self.layout.tokenizer.save_pretrained(folder)
             self.layout.settings.save(folder)
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        with saving(self.args.output_dir):
+            super()._save_checkpoint(model, trial)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if state_dict and isinstance(self.model, PreTrainedModel):
             # DeepSpeed's copies of what the model ties (T5's embeddings, three times)
             tied = self.model.all_tied_weights_keys
             state_dict = {name: value for name, value in state_dict.items() if tied.get(name) not in state_dict}
-        super()._save(output_dir, state_dict)
         folder = Path(output_dir or self.args.output_dir)
+        with saving(folder):
+            super()._save(output_dir, state_dict)
         if self.args.should_save:
             self.layout.settings.save(folder)
             # a pickle that nothing reads back; the arguments stand in run_config.json
@@ -329,7 +335,8 @@ def check_launch(world_size: int, n_gpu: int) -> None:
         raise InputError(
             f"the launcher started {launched} processes but training sees {world_size}, so each would train alone; "
             f"on machines without a GPU add --use_cpu: `torchrun --nproc_per_node {launched} -m "
-            "tevatron_distill.driver.train --use_cpu …`"
+            f"tevatron_distill.driver.train --use_cpu …` or `deepspeed --num_gpus {launched} --module "
+            "tevatron_distill.driver.train --use_cpu --deepspeed …`"
         )
     if n_gpu > 1:
         raise InputError(

@@ -106,6 +106,27 @@ class Workshop:
         job.write_text(json.dumps(commands), encoding="utf-8")
         return launch([str(LAUNCHED), str(job)], launcher)
 
+    def evaluation(self) -> tuple[str, ...]:
+        """Flags that evaluate on the groups after each epoch, three at a time."""
+        return (
+            "--eval_dataset_path",
+            str(self.groups),
+            "--eval_strategy",
+            "epoch",
+            "--per_device_eval_batch_size",
+            "3",
+        )
+
+    def evaluated(self, run: str, kind: str) -> list[dict[str, float]]:
+        """What the evaluations of a run reported, but for how long they took."""
+        history = json.loads((self.output(run, kind) / "run_config.json").read_text())["report"]["log_history"]
+        timed = ("runtime", "per_second")
+        return [
+            {name: value for name, value in entry.items() if not name.endswith(timed)}
+            for entry in history
+            if "eval_loss" in entry
+        ]
+
     def weights(self, run: str, kind: str) -> dict[str, torch.Tensor]:
         """What a run has learned."""
         folder = self.output(run, kind)

@@ -7,7 +7,7 @@ import torch
 from launching import KINDS, Workshop, difference
 from safetensors.torch import load_file
 
-from tevatron_distill.export import export_checkpoint
+from tevatron_distill.export import export_checkpoint, merge_adapter
 from tevatron_distill.formats.runs import read_run
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
@@ -32,6 +32,7 @@ def alone(workshop):
             workshop.command("alone", "cross_encoder; 2x2", batch=2, accumulation=2),
             workshop.command("alone", "yes_token; checkpointing", "--gradient_checkpointing"),
             workshop.command("alone", "yes_token; LoRA", *lora),
+            workshop.command("alone", "colbert; chunks", *workshop.evaluation()),
         ],
     )
     return "alone"
@@ -49,6 +50,7 @@ def ddp(workshop):
             *[workshop.command("ddp", kind, batch=2) for kind in KINDS],
             workshop.command("ddp", "cross_encoder; 1x2", batch=1, accumulation=2),
             workshop.command("ddp", "cross_encoder; chunks", "--row_chunk_size", "2", batch=2),
+            workshop.command("ddp", "colbert; chunks", *workshop.evaluation(), "--row_chunk_size", "2", batch=2),
             workshop.command("ddp", "yes_token; LoRA", "--lora", "--lora_r", "4", "--lora_dropout", "0", batch=2),
             workshop.command("ddp", "yes_token; whole", *resumed, batch=2),
             workshop.command("ddp", "yes_token; resumed", *resumed, "--resume_from_checkpoint", str(first), batch=2),
@@ -85,7 +87,7 @@ def zero3(workshop):
     resumed = ("--optim", "adamw_torch", "--learning_rate", "1e-2", "--num_train_epochs", "3")
     resumed = (*config, *resumed, "--save_strategy", "steps", "--save_steps", "4")
     first = workshop.output("zero3", "yes_token; whole") / "checkpoint-4"
-    evaluated = ("--eval_dataset_path", str(workshop.groups), "--eval_strategy", "epoch")
+    evaluated = workshop.evaluation()
     tested = ("--test_dataset_path", str(workshop.groups))
     return train_sharded(
         workshop,
@@ -186,13 +188,14 @@ def test_a_resumed_training_ends_with_the_weights_and_the_optimizer_of_an_uninte
 
 
 @pytest.mark.parametrize("run", ["ddp", "zero3"])
-def test_an_adapter_is_saved_in_pefts_format_with_its_score_head(run, workshop, alone, request):
+def test_an_adapter_is_saved_in_pefts_format_with_its_score_head(run, workshop, alone, tmp_path, request):
     request.getfixturevalue(run)
     weights = workshop.weights(run, "yes_token; LoRA")
     assert [name for name in weights if "score" in name]
     assert all(value.numel() for value in weights.values())
     assert not (workshop.output(run, "yes_token; LoRA") / "model.safetensors").exists()
     assert difference(weights, workshop.weights(alone, "yes_token; LoRA")) < 1e-4
+    merge_adapter(str(workshop.output(run, "yes_token; LoRA")), tmp_path / "merged")  # compares scores
 
 
 @pytest.mark.parametrize("run", ["ddp", "zero3"])
@@ -213,3 +216,12 @@ def test_a_checkpoint_becomes_a_plain_folder_of_the_same_scores(run, workshop, t
 def test_one_process_ranks_the_test_rows_by_weights_that_were_parted(workshop, zero3):
     run = read_run(workshop.output(zero3, "cross_encoder; chunks") / "run.tsv")
     assert len(run) == 11
+
+
+@pytest.mark.parametrize("run", ["ddp", "zero3"])
+def test_two_processes_evaluate_as_one_does(run, workshop, alone, request):
+    request.getfixturevalue(run)
+    expected, got = (workshop.evaluated(name, "colbert; chunks") for name in (alone, run))
+    assert len(expected) == len(got) == 2
+    for one, other in zip(expected, got, strict=True):
+        assert other == pytest.approx(one, abs=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from launching import REPOSITORY, launch, make_groups, make_models
+from launching import HERE, REPOSITORY, launch, make_groups, make_models
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
 
@@ -54,3 +54,7 @@ def test_rankllamas_command_trains_under_deepspeed(words, tmp_path):
     record = json.loads((tmp_path / "out" / "run_config.json").read_text())
     assert record["complete"] is True
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_chunks_are_exact_where_fsdp_parts_the_weights_and_processes_have_unequal_rows(bert_classifier_folder):
+    launch([str(HERE / "fsdp_chunks.py"), str(bert_classifier_folder)], "torchrun")
