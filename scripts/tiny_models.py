@@ -8,27 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WORDS = [
-    "red",
-    "green",
-    "blue",
-    "yellow",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "cat",
-    "dog",
-    "mat",
-    "sat",
-    "looked",
-    "at",
-    "the",
+    *("red", "green", "blue", "yellow", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("cat", "dog", "mat", "sat", "looked", "at", "the"),
 ]
 
 

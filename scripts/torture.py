@@ -25,10 +25,12 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -272,9 +274,7 @@ class Victim:
 
     @staticmethod
     def _answers(path: Path) -> list[Any]:
-        import sqlite3
-
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database:
             return database.execute("SELECT * FROM answers ORDER BY key").fetchall()
 
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from tevatron_distill.engines.recorder import Recorder
 from tevatron_distill.engines.request import Answer, Engine, PartlyAnsweredError, Request
+from tevatron_distill.formats.disk import writing
 from tevatron_distill.schema import InputError
 
 NUM_VARIABLES = 500  # in one SQL statement; old SQLites take 999
@@ -41,7 +43,9 @@ class AnswerCache:
     def __init__(self, path: str | Path, record_path: str | Path | None = None) -> None:
         self.num_asked = 0
         self.num_cached = 0
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        with writing(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = sqlite3.connect(path, timeout=60.0)
             self._database.execute("PRAGMA journal_mode = WAL")  # several processes read while one writes
@@ -107,11 +111,12 @@ class AnswerCache:
 
     def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         found: dict[bytes, Answer] = {}
-        for start in range(0, len(keys), NUM_VARIABLES):
-            some = keys[start : start + NUM_VARIABLES]
-            marks = ", ".join("?" * len(some))
-            rows = self._database.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", some)
-            found.update((key, _read(answer)) for key, answer in rows)
+        with self._using():
+            for start in range(0, len(keys), NUM_VARIABLES):
+                some = keys[start : start + NUM_VARIABLES]
+                marks = ", ".join("?" * len(some))
+                rows = self._database.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", some)
+                found.update((key, _read(answer)) for key, answer in rows)
         return found
 
     def _store(self, answers: Iterable[tuple[bytes, Answer]], engine: Engine) -> None:
@@ -122,8 +127,19 @@ class AnswerCache:
                     f"{engine.model_name}: an answer must be finite numbers; got {list(answer)}; try --dtype float32"
                 )
             rows.append((key, json.dumps(answer)))
-        with self._database:
+        with self._using(), self._database:
             self._database.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", rows)
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Turn what SQLite or the disk refuses into one clear error."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{self._path}: the answer cache cannot be read or written ({error}); where the disk has no room, free "
+                "some and give the same command again: what is answered is kept; a spoilt file must be removed"
+            ) from error
 
 
 def _read(stored: str) -> Answer:

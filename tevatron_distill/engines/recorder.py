@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tevatron_distill.engines.request import Answer, Engine, Request
+from tevatron_distill.formats.disk import AppendedFile
 from tevatron_distill.formats.jsonl import Row, id_field, list_field, read_json_lines, text_field, write_json_line
 from tevatron_distill.schema import InputError
 
@@ -39,7 +40,7 @@ class Recorder:
             if path.exists():
                 _cut_torn_line(path)
                 self._written = {_digest(_checked(place, row)) for place, row in read_json_lines(path)}
-            self._file = open(path, "ab")  # noqa: SIM115  open as long as the recorder is
+            self._file = AppendedFile(path)
         except OSError as error:
             raise InputError(f"{path}: the log must be writable; got {error.strerror or error}") from error
 
@@ -53,9 +54,7 @@ class Recorder:
                 self._written.add(digest)
                 lines.append(write_json_line(row) + "\n")
         if lines:
-            self._file.write("".join(lines).encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._file.append("".join(lines).encode())
 
     def close(self) -> None:
         """Close the file."""

@@ -6,7 +6,11 @@ import json
 import logging
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from tevatron_distill.schema import InputError
 
@@ -14,7 +18,26 @@ logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"  # the last file that Trainer writes
+TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream")  # in the messages of torch.save
 TORCH_SUFFIXES = {".pt", ".pth", ".bin"}
+
+
+@contextmanager
+def saving(folder: str | Path) -> Iterator[None]:
+    """Turn what the disk refuses torch and safetensors into one clear error.
+
+    Raises:
+        InputError: where weights or a checkpoint cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(name in str(error) for name in TORCH_WRITER):
+            raise
+        raise InputError(
+            f"{folder}: the disk has no room for weights and checkpoints, or refuses them ({error}); free some and "
+            "give the same command again: training goes on from the last whole checkpoint"
+        ) from error
 
 
 def whole_checkpoints(folder: str | Path, rank: int = 0, num_ranks: int = 1) -> set[int]:

@@ -41,6 +41,8 @@ class FolderRecord:
         self._held: BinaryIO | None = None
         self.resumes = False
         self._lock = self.folder / (self._file.name + ".lock")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: the output must be a folder; got a file; choose another path")
         begun = {self._lock.name, self._file.name + ".tmp"}  # what a run that was killed in its first write leaves
         if overwrite or not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= begun:
             return
