@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from accelerate.data_loader import SeedableRandomSampler
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from tevatron_distill.dataset import TeacherPermutationDataset
+from tevatron_distill.dataset import FILLER, EvenSampler, TeacherPermutationDataset
 from tevatron_distill.schema import Group, InputError, Passage
 
 
@@ -147,3 +148,23 @@ def test_windows_of_variable_length_stand_in_random_order_and_keep_the_verdict()
         assert best_first == sorted(best_first, reverse=True)
     assert sizes == set(range(2, 21))
     assert len(orders) > 190
+
+
+@pytest.mark.parametrize(("count", "multiple"), [(11, 4), (8, 4), (1, 6)])
+def test_fillers_make_the_indices_of_an_epoch_a_multiple_and_every_index_comes_once(count, multiple):
+    sampler = EvenSampler(range(count), multiple)
+    indices = list(sampler)
+    assert len(indices) == len(sampler) == -(-count // multiple) * multiple
+    assert [index for index in indices if index != FILLER] == list(range(count))
+    assert indices[count:] == [FILLER] * (len(indices) - count)
+
+
+def test_the_epoch_is_passed_on_to_the_sampler_that_orders():
+    inner = SeedableRandomSampler(range(9), data_seed=1)
+    sampler = EvenSampler(inner, 4)
+    first = list(sampler)
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert sorted(first) == [FILLER] * 3 + list(range(9))
+    assert list(sampler) != first  # the epoch behind it
+    EvenSampler(range(3), 2).set_epoch(1)  # which knows no epochs

@@ -13,7 +13,7 @@ from tevatron_distill.layouts import PointLayout, RerankerSettings
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
 from tevatron_distill.schema import Group, InputError, Passage
 from tevatron_distill.students import STUDENTS
-from tevatron_distill.trainer import DistillRerankerTrainer, check_launch, chosen_score, eval_judgements
+from tevatron_distill.trainer import DistillRerankerTrainer, _SayWhatRuns, check_launch, chosen_score, eval_judgements
 
 WORDS = ["red", "green", "blue", "yellow", "one", "two", "three", "four", "five", "six", "seven"]
 
@@ -320,3 +320,10 @@ def test_where_weights_stay_in_parts_config_tokenizer_and_settings_are_saved(
     trainer.save_model(str(tmp_path / "parts"))
     names = {path.name for path in (tmp_path / "parts").iterdir()}
     assert {"config.json", "tokenizer.json", "reranker_config.json"} <= names
+
+
+def test_fsdp_that_trainer_has_made_something_else_of_is_said_aloud(bert_classifier_folder, tmp_path, caplog):
+    trainer = build(bert_classifier_folder, tmp_path, groups_of(2), save_strategy="no", max_steps=1)
+    trainer.add_callback(_SayWhatRuns(trainer))
+    trainer.train()
+    assert "--fsdp was asked for, but training runs as BertForSequenceClassification" in caplog.text

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+
+from tevatron_distill.schema import InputError
+from tevatron_distill.training_arguments import DistillTrainingArguments
+
+ZERO2 = "deepspeed/ds_zero2_config.json"
+
+
+def test_deepspeed_without_a_launcher_names_both_launchers(tmp_path, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    pytest.importorskip("deepspeed.ops")
+    with pytest.raises(InputError, match=r"deepspeed --num_gpus \d+ --module .*torchrun --nproc_per_node"):
+        DistillTrainingArguments(str(tmp_path), use_cpu=True, deepspeed=ZERO2)
+
+
+def test_deepspeed_that_is_not_installed_names_the_extra_though_a_folder_has_its_name(tmp_path, monkeypatch):
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "deepspeed":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(InputError, match=r"tevatron-distill\[deepspeed\]"):
+        DistillTrainingArguments(str(tmp_path), use_cpu=True, deepspeed=ZERO2)
+
+
+def test_chunks_of_no_rows_are_refused(tmp_path):
+    with pytest.raises(InputError, match="--row_chunk_size must be at least 1; got 0"):
+        DistillTrainingArguments(str(tmp_path), use_cpu=True, row_chunk_size=0)
