@@ -242,7 +242,7 @@ def question_bounds(
     >>> question_bounds("allpair", 100), question_bounds("sliding_window", 100, window_size=20, step_size=10)
     ((4950, 4950), (9, 9))
     >>> question_bounds("heapsort", 100, top_k=10, num_child=1)
-    (99, 294)
+    (99, 300)
     """
     num_pairs = num_passages * (num_passages - 1) // 2
     if sort == "pointwise":

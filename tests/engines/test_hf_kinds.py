@@ -185,7 +185,10 @@ def test_nothing_beyond_the_places_asked_gets_vocabulary_logits(llama_folder, mo
 
 def test_what_an_engine_cannot_answer_is_refused_with_those_that_can(bert_folder):
     engine = SimilarityEngine(str(bert_folder))
-    with pytest.raises(InputError, match=r"--engine similarity gives choice; .* text, which --engine hf or recorded"):
+    with pytest.raises(
+        InputError,
+        match=r"--engine similarity gives choice; .* text, which --engine hf, vllm, openai_compatible or recorded",
+    ):
         engine.prepare([candidates_of(0)], LIST, 5)
 
 

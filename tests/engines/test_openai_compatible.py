@@ -357,6 +357,26 @@ def test_a_key_is_needed_at_openai_only(monkeypatch):
         assert engine_of(server).answer([ask()]) == [(-0.1, -2.5)]
 
 
+@pytest.mark.parametrize("left", [480, 495])
+def test_no_part_of_a_key_is_quoted_where_a_message_is_cut(left):
+    fault = (400, {}, b"x" * left + SECRET.encode() + b"y" * 600)
+    with StubServer(lambda body, path: fault) as server, pytest.raises(PartlyAnsweredError) as error:
+        engine_of(server).answer([ask()])
+    assert "xxx***" in str(error.value)
+    assert SECRET[:5] not in str(error.value)
+
+
+def test_a_newline_behind_the_key_is_not_sent_and_a_broken_key_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{SECRET}\n")
+    with StubServer(likes_a) as server:
+        assert engine_of(server).answer([ask()]) == [(-0.1, -2.5)]
+        assert server.keys == [f"Bearer {SECRET}"]
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-very\nsecret")
+        with pytest.raises(PartlyAnsweredError, match="environment variable OPENAI_API_KEY must be") as error:
+            engine_of(server).answer([ask()])
+    assert "secret" not in str(error.value)
+
+
 def test_without_openai_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(InputError, match=r'pip install "tevatron-distill\[openai\]"'):

@@ -147,7 +147,10 @@ def test_a_yes_alone_and_a_yes_against_a_no_are_two_answers(bert_folder):
 @pytest.mark.parametrize("prompt", [LIST_PROMPTS["rank_zephyr"], POINT_PROMPTS["llm_rankers_qlm"]])
 def test_it_writes_no_texts(bert_folder, prompt):
     engine = SimilarityEngine(str(bert_folder))
-    with pytest.raises(InputError, match=r"--engine similarity gives choice; .* --engine hf or recorded can give"):
+    with pytest.raises(
+        InputError,
+        match=r"--engine similarity gives choice; .* --engine hf, vllm, openai_compatible or recorded can give",
+    ):
         engine.answer([ask_about_all(prompt, (1,))])
 
 

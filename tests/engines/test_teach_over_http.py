@@ -169,6 +169,22 @@ def test_some_nonsense_is_counted_and_reported(rows, tmp_path, every):
     assert report["no_label"] <= asked_badly
 
 
+def test_a_log_with_missed_choices_is_replayed(rows, tmp_path):
+    log, more = tmp_path / "log.jsonl", ["--max_unparsed", "1.0"]
+    with StubServer(spoilt(best_first, 3)) as server:
+        teach.main(flags(rows, server, tmp_path / "a.jsonl", "--record_path", log, *more))
+    replay = ["--engine", "recorded", "--recorded_path", str(log), "--queries_per_round", "2", *more]
+    teach.main(["--dataset_path", str(rows), "--output_path", str(tmp_path / "b" / "b.jsonl"), *replay])
+    first, again = (read_groups(path) for path in (tmp_path / "a.jsonl", tmp_path / "b" / "b.jsonl"))
+    for one, other in zip(first, again, strict=True):
+        assert (one.permutation, one.preferences, one.num_ranked) == (
+            other.permutation,
+            other.preferences,
+            other.num_ranked,
+        )
+        assert one.teacher["malformed"] == other.teacher["malformed"] > 0
+
+
 def test_the_key_is_nowhere_in_what_a_run_leaves(rows, tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     out = tmp_path / "out" / "groups.jsonl"

@@ -44,8 +44,8 @@ class ServerArguments:
     max_cost: float | None = field(
         default=None,
         metadata={
-            "help": "engine openai_compatible: a run stops when its tokens have cost so much; what is done is kept "
-            "and the same command goes on from there"
+            "help": "engine openai_compatible: a run (of several processes each) stops when its tokens have cost so "
+            "much; what is done is kept, and the same command goes on from there"
         },
     )
     plan: bool = field(

@@ -145,7 +145,10 @@ class TeachArguments(ServerArguments):
     )
     max_unparsed: float = field(
         default=0.1,
-        metadata={"help": "share of generated answers that may need repair; above it the run fails"},
+        metadata={
+            "help": "share of generated answers that may need repair, and of a server's choices that may be none "
+            "of the labels; above it the run fails"
+        },
     )
     chat_template: str = field(
         default="auto",

@@ -124,7 +124,7 @@ def _add_own(log: Log, place: str, row: Row) -> None:
     name, kind = text_field(place, row, "prompt_name"), text_field(place, row, "kind")
     question = name, kind, id_field(place, row, "query_id"), docids
     answer: Answer
-    if kind == "text":
+    if kind == "text" or (kind == "choice" and isinstance(row.get("response"), str)):
         answer = _response(place, row)
     else:
         values = list_field(place, row, "response")

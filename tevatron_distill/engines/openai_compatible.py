@@ -97,7 +97,7 @@ class OpenAICompatibleEngine:
         dialect = api_dialect if api_dialect != "auto" else "openai" if host == OPENAI_HOST else "vllm"
         self._wire = Wire(dialect, chat_template == "never", thinking_tokens, top_logprobs)
         self._openai = _import_openai()
-        if host == OPENAI_HOST and not os.environ.get(KEY_VARIABLE):
+        if host == OPENAI_HOST and not _api_key():
             raise InputError(f"--base_url {base_url}: put the key into the environment variable {KEY_VARIABLE}")
 
     @property
@@ -146,7 +146,7 @@ class OpenAICompatibleEngine:
                     f"{self._output_tokens} written cost {self.cost:.4f}; every finished query and answer is kept, and "
                     "the same command goes on from here and may spend as much again"
                 )
-        except (InputError, KeyboardInterrupt) as error:
+        except (InputError, self._openai.OpenAIError, KeyboardInterrupt, SystemExit) as error:
             raise PartlyAnsweredError(answers, error) from None
         return [answers[index] for index in range(len(requests))]
 
@@ -166,7 +166,7 @@ class OpenAICompatibleEngine:
         """Fill ``answers``, ``concurrency`` at a time, until all are there or the money is spent."""
         todo = iter(enumerate(requests))
         client = self._openai.AsyncOpenAI(
-            api_key=os.environ.get(KEY_VARIABLE) or "none",
+            api_key=_api_key() or "none",
             base_url=self._base_url,
             timeout=self._timeout,
             max_retries=self._max_retries,
@@ -213,7 +213,7 @@ class OpenAICompatibleEngine:
             try:
                 return self._wire.read(request, post, self.model_name, await self._send(client, post))
             except MalformedError as error:
-                problem = self._without_key(str(error))
+                problem = str(error)
                 logger.info("the server sent no completion: %s", problem)
             except NoLogprobsError:
                 raise self._no_logprobs(request.prompt) from None
@@ -232,21 +232,16 @@ class OpenAICompatibleEngine:
         except self._openai.APITimeoutError:
             problem, advice = f"no answer within {self._timeout:g} seconds", "raise --request_timeout"
         except self._openai.APIConnectionError as error:
-            problem, advice = f"{error.__cause__ or error}", "see that the server is up"
+            problem, advice = _without_key(f"{error.__cause__ or error}"), "see that the server is up"
         except self._openai.APIStatusError as error:
-            said = error.response.text[:MOST_QUOTED]
+            said = _without_key(error.response.text)[:MOST_QUOTED]
             problem, advice = f"status {error.status_code}: {said}", _advice(error.status_code, said)
         else:
-            return str(raw.text)
+            return _without_key(raw.text)
         raise InputError(
-            f"{self._base_url}: the server failed ({self._without_key(problem)}; tried up to {self._max_retries + 1} "
+            f"{self._base_url}: the server failed ({problem}; tried up to {self._max_retries + 1} "
             f"times); {advice}; the same command goes on behind what was answered"
         )
-
-    def _without_key(self, text: str) -> str:
-        """A server's words, which may repeat the key."""
-        key = os.environ.get(KEY_VARIABLE)
-        return text.replace(key, "***") if key else text
 
     def _no_logprobs(self, prompt: Prompt) -> InputError:
         if prompt.answer == "likelihood":
@@ -271,6 +266,24 @@ STANDARD = {
     "top_logprobs",
     "echo",
 }
+
+
+def _api_key() -> str:
+    """The key, without the newline that a file leaves behind it; empty for none.
+
+    Raises:
+        InputError: if it cannot be sent.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the environment variable {KEY_VARIABLE} must be plain letters, digits and signs")
+    return key
+
+
+def _without_key(text: str) -> str:
+    """What a server says, which may repeat the key."""
+    key = _api_key()
+    return text.replace(key, "***") if key else text
 
 
 def _known(body: Mapping[str, Any]) -> dict[str, Any]:

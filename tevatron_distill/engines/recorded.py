@@ -31,8 +31,6 @@ class RecordedEngine:
         InputError: if a file cannot be read as one of these logs.
     """
 
-    may_miss = False
-
     def __init__(self, recorded_path: str) -> None:
         self.model_name = recorded_path
         self.num_tokens = 0
@@ -42,6 +40,9 @@ class RecordedEngine:
         if not self._log.kinds:
             raise InputError(f"{recorded_path}: a log must hold answers; found none")
         self.answers = frozenset(self._log.kinds)
+        self.may_miss = any(
+            kind == "choice" and isinstance(answer, str) for (_, kind, *_), answer in self._log.questions.items()
+        )
         self._num_asked: dict[str, int] = {}
         self._numbers: dict[Request, int] = {}
         self._asker_of: dict[str, str] = {}

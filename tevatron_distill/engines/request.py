@@ -116,7 +116,8 @@ def check_kind(engine: str, answers: frozenset[str], prompt: Prompt) -> None:
         InputError: naming the engines that can.
     """
     if prompt.answer not in answers:
+        *others, last = WHO_ANSWERS[prompt.answer]
         raise InputError(
             f"--engine {engine} gives {' and '.join(sorted(answers)) or 'nothing'}; --prompt {prompt.name} asks for "
-            f"{prompt.answer}, which --engine {' or '.join(WHO_ANSWERS[prompt.answer])} can give"
+            f"{prompt.answer}, which --engine {', '.join(others)} or {last} can give"
         )
