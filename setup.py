@@ -13,6 +13,7 @@ EXTRAS = {
     "pyserini": ["pyserini>=1.2"],
     "faiss": ["faiss-cpu>=1.9"],
     "openai": ["openai>=2"],
+    "ray": ["ray[data]>=2.50"],
     "vllm": ["vllm>=0.33"],
     "plot": ["matplotlib>=3.8"],
     "t5": ["sentencepiece>=0.2", "protobuf>=4"],

@@ -11,9 +11,11 @@ from tevatron_distill.arguments.convert import ConvertArguments
 from tevatron_distill.arguments.data import DatasetArguments, TrainDataArguments
 from tevatron_distill.arguments.evaluate import EvaluateArguments
 from tevatron_distill.arguments.export import ExportArguments
+from tevatron_distill.arguments.merge import MergeArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments
 from tevatron_distill.arguments.rerank import RerankArguments
 from tevatron_distill.arguments.retrieve import RetrieveArguments
+from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.arguments.teach import TeachArguments
 from tevatron_distill.training_arguments import DistillTrainingArguments
 
@@ -24,11 +26,13 @@ TABLES: dict[str, tuple[type, ...]] = {
     "retrieve": (RetrieveArguments,),
     "teach": (TeachArguments,),
     "teach, train and rerank": (DatasetArguments,),
+    "teach and rerank": (ShareArguments,),
     "train and rerank": (ModelArguments, LayoutArguments),
     "train": (TrainDataArguments, DistillTrainingArguments),
     "rerank": (RerankArguments,),
     "evaluate": (EvaluateArguments,),
     "export": (ExportArguments,),
+    "merge": (MergeArguments,),
     "convert": (ConvertArguments,),
 }
 

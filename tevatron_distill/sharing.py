@@ -110,11 +110,6 @@ class Processes:
             except RuntimeError as error:
                 raise SystemExit(1) from error
 
-    def close(self) -> None:
-        """Part from the others."""
-        if self.world_size > 1 and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
 
 def _number(name: str) -> int | None:
     value = os.environ.get(name, "")

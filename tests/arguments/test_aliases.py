@@ -226,7 +226,7 @@ def test_instruct_distills_two_programs():
 
 
 def test_what_cannot_be_taken_says_what_to_do():
-    with pytest.raises(InputError, match=r"--num_gpus 4 \(RankLLM\).*dataset_shard_index"):
+    with pytest.raises(InputError, match=r"--num_gpus 4 \(RankLLM\).*torchrun --nproc_per_node"):
         canonical_words(["--num_gpus", "4"], KNOWN["rerank"], "rerank")
     with pytest.raises(InputError, match=r"--eval true \(InstructDistill\).*evaluate"):
         canonical_words(["--eval", "true"], KNOWN["teach"], "teach")

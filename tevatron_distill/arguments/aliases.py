@@ -195,7 +195,7 @@ RANKERS = {
 RANK_LLM_DEFAULTS = {"student": "listwise", "objective": "generation", "loss": "ndcg_loss2"}
 RANK_LLM, BLENDER, OPEN, DISTILL = "RankLLM", "LLM-Blender", "open-retrievals", "InstructDistill"
 TRAIN, RERANK, TEACH = ("train",), ("rerank",), ("teach",)
-ONE_PROCESS = "one process ranks; share the queries out by --dataset_number_of_shards and --dataset_shard_index"
+ONE_PROCESS = "start as many processes: torchrun --nproc_per_node N -m tevatron_distill.driver.rerank … shares them out"
 
 ALIASES: dict[str, tuple[Alias, ...]] = {
     # RankLLM, training/train_rankllm.py

@@ -79,6 +79,7 @@ class Job:
                 for lines in work(block):
                     output.write(number, lines)
                     self.lines += len(lines)
+                output.end_block()
                 self.queries += len(block)
                 self.report = work.report()
                 if check is not None:

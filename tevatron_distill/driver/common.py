@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -25,7 +26,8 @@ def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     Raises:
         SystemExit: with status 1 after an `InputError`, 130 after Ctrl-C.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # one process speaks for all
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for chatty in ("httpx", "httpx2", "openai", "bm25s", "datasets", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

@@ -16,6 +16,7 @@ VERBS = {
     "rerank": "rank candidates with a student",
     "evaluate": "measure runs against judgements",
     "export": "make a plain folder of a training's checkpoint or of an adapter",
+    "merge": "put together what the shards of a job array have made",
     "convert": "turn a run into other columns, or rows of any project into groups",
 }
 

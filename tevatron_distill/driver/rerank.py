@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         report = rerank(make, candidates, share_args, output)
     if processes.is_first:
         print_report(report)
-    processes.close()
 
 
 Arguments = tuple[
@@ -212,8 +211,11 @@ def name_of_line(place: str, line: str) -> str:
         InputError: if it is none that `ranked_lines` writes.
     """
     columns = line.split("\t") if "\t" in line else line.split(" ")
-    if len(columns) not in (3, 6):
-        raise corrupt(place, f"{line[:60]!r}")
+    score = {3: 2, 6: 4}.get(len(columns))
+    try:
+        float("" if score is None else columns[score])
+    except ValueError as error:
+        raise corrupt(place, f"{line[:60]!r}") from error
     return columns[0]
 
 

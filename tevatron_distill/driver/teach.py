@@ -22,6 +22,7 @@ from tevatron_distill.driver.blockwise import Block, Job, cut_blocks
 from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
 from tevatron_distill.driver.planning import plan_of
 from tevatron_distill.engines import ENGINES, WHO_ANSWERS, AnswerCache
+from tevatron_distill.engines.identity import model_identity
 from tevatron_distill.formats import CandidateStream
 from tevatron_distill.formats.blocks import BlockOutput
 from tevatron_distill.formats.disk import corrupt
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = (data_args.dataset_path, args.qrels_path, *(args.merge_paths or ()), *logs)
     with BlockOutput(
         args.output_path,
-        as_mapping(data_args, args),
+        as_mapping(data_args, args) | weights_of(args),
         [path for path in paths if path is not None],
         args.overwrite_output_dir,
         processes=processes,
@@ -67,7 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             output.add_report(report)
     if processes.is_first:
         print_report(report)
-    processes.close()
+
+
+def weights_of(args: TeachArguments) -> dict[str, str]:
+    """The content of a local model's folder, which the groups depend on as on the flags."""
+    folder = args.model_name_or_path
+    return {"weights": model_identity(folder, None)} if folder and Path(folder).is_dir() else {}
 
 
 def check_side_files(args: TeachArguments, share_args: ShareArguments, processes: Processes) -> None:

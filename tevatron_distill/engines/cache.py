@@ -47,7 +47,7 @@ class AnswerCache:
         with writing(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._database = sqlite3.connect(path, timeout=60.0)
+            self._database = sqlite3.connect(path, timeout=60.0, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")  # several processes read while one writes
             self._database.execute("PRAGMA synchronous = NORMAL")
             with self._database:

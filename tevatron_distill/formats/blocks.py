@@ -173,6 +173,10 @@ class BlockOutput:
             self._copy_up_to(number)
             self._append(lines)
 
+    def end_block(self) -> None:
+        """See the block that was written last on the disk."""
+        self._flush()
+
     def finish(self, report: Mapping[str, object]) -> dict[str, object]:
         """End this process's share; the first of all merges what they have made.
 
