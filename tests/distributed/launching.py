@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 LAUNCHED = HERE / "launched.py"
 PROCESSES = 2
-TIMEOUT = 240
+TIMEOUT = 300
 BUILDERS = {"bert": build_bert, "llama": build_causal, "t5": build_t5}
 NO_DROPOUT = ("dropout_rate", "drop_out", "hidden_dropout_prob", "attention_probs_dropout_prob")
 

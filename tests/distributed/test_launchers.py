@@ -7,7 +7,7 @@ import json
 import pytest
 from launching import HERE, REPOSITORY, launch, make_groups, make_models
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(700)]
 
 MODULE = "tevatron_distill.driver.train"
 ZERO3 = "deepspeed/ds_zero3_config.json"
