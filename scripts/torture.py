@@ -324,6 +324,7 @@ def torture(verb: str, kills: int, seed: int, folder: Path, context: Any) -> Tal
             tally.ended_before += outcome == "ended"
             ended = outcome == "ended"
             break
+        print(f"{verb}: {tally.kills.total()} kills, {len(tally.failures)} failures", file=sys.stderr, flush=True)
         if not ended:
             finished = run(context, command)
             if finished.code != 0:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from tevatron_distill.schema import Candidates, InputError
 
 Vector = npt.NDArray[np.float64]
 REQUESTS_PER_BATCH = 1024
+NUM_REMEMBERED = 1024  # queries; more than a round has
+
+T = TypeVar("T")
 
 
 class SimilarityEngine:
@@ -116,7 +119,7 @@ class SimilarityEngine:
         if known is not candidates:
             described = json.dumps([*_texts(candidates, prompt), *candidates.scores])
             digest = hashlib.sha256(described.encode()).hexdigest()
-            self._digests[candidates.query_id] = (candidates, digest)
+            _remember(self._digests, candidates.query_id, (candidates, digest))
         return json.dumps([digest, request.positions, len(prompt.labels(len(request.positions)))])
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -145,7 +148,8 @@ class SimilarityEngine:
             query, *passages = (self._vector(text) for text in _texts(candidates, prompt))
             cosines = np.stack(passages) @ query
             worths = self._weight * _z_scores(cosines) + (1.0 - self._weight) * _z_scores(np.array(candidates.scores))
-            known = self._worths[candidates.query_id] = (candidates, worths)
+            known = (candidates, worths)
+            _remember(self._worths, candidates.query_id, known)
         return known[1]
 
     def _vector(self, text: str) -> Vector:
@@ -175,6 +179,13 @@ class SimilarityEngine:
         pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
         vectors: Vector = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy().astype(np.float64)
         return vectors
+
+
+def _remember(known: dict[str, T], query_id: str, value: T) -> None:
+    """Keep a query's value, and forget that of the query that came first where there are many."""
+    known[query_id] = value
+    if len(known) > NUM_REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _texts(candidates: Candidates, prompt: Prompt) -> list[str]:
