@@ -101,6 +101,14 @@ def test_a_kill_in_the_first_write_of_the_record_leaves_no_folder_that_is_refuse
     assert not (tmp_path / "out" / "run_config.json.tmp").exists()
 
 
+def test_weights_that_a_kill_has_left_half_written_are_removed(command, tmp_path):
+    stop_at_the_last_save(command(tmp_path / "out", "--max_steps", 2))
+    for folder in (tmp_path / "out", tmp_path / "out" / "checkpoint-2"):
+        (folder / ".tmpLtzI2z").write_bytes(b"half")
+    main(command(tmp_path / "out", "--max_steps", 2))
+    assert list((tmp_path / "out").rglob(".tmp*")) == []
+
+
 def test_early_stopping_goes_on_counting_and_stays_stopped(command, tmp_path, monkeypatch):
     """nDCG never grows here, so that patience 3 ends a training after 1 + 3 evaluations."""
     more = ["--eval_dataset_path", tmp_path / "groups.jsonl", "--eval_strategy", "steps", "--eval_steps", 1]

@@ -13,6 +13,9 @@ from tevatron_distill.formats.output import as_json, describe_run, differing_key
 from tevatron_distill.schema import InputError
 
 
+SAFETENSORS_TMP = ".tmp??????"  # what a kill leaves of weights that were being written
+
+
 class FolderRecord:
     """The ``run_config.json`` of a folder that training fills with checkpoints and, at the end, the model.
 
@@ -77,6 +80,8 @@ class FolderRecord:
         if self._overwrite:
             for checkpoint in self.folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
+        for torn in self.folder.rglob(SAFETENSORS_TMP):
+            torn.unlink()
         replace_text(self._file, as_json(self._config))
 
     def finish(self, report: Mapping[str, object]) -> None:
