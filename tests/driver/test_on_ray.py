@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import WORDS
 
+from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.driver import on_ray, rerank, teach
 from tevatron_distill.formats.rerank_input import write_candidates_lines
 from tevatron_distill.reranker import Reranker
@@ -92,35 +95,41 @@ def test_two_actors_teach_as_one_process(cluster, rows, t5_folder, tmp_path):
     assert one == other
 
 
-class FragileWork:
-    """Writes a line a query; the first worker that meets the fourth block dies."""
+def fragile_work(marker: str):
+    """Its class is made here, so that it travels to workers that cannot import this file."""
+    import os
 
-    def __init__(self, marker: str) -> None:
-        self.marker = marker
+    class FragileWork:
+        """Writes a line a query; the first worker that meets the fourth block dies."""
 
-    def __call__(self, block):
-        if block[0] == "b3":
-            try:
-                os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                pass
-            else:
-                os._exit(1)
-        yield [f"line of {block[0]}"]
+        def __init__(self, marker: str) -> None:
+            self.marker = marker
 
-    def report(self):
-        return {}
+        def __call__(self, block):
+            if block[0] == "b3":
+                try:
+                    os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    pass
+                else:
+                    os._exit(1)
+            yield [f"line of {block[0]}"]
 
+        def report(self):
+            return {}
 
-class ShareOfTwo:
-    ray_actors = 2
-    ray_address = None
+    return FragileWork(marker)
 
 
 def test_a_lost_worker_is_made_again(cluster, tmp_path):
     marker = str(tmp_path / "marker")
     blocks = [[f"b{number}"] for number in range(8)]
-    found = on_ray.run_on_ray(lambda: FragileWork(marker), lambda: iter(blocks), lambda number: number == 1, ShareOfTwo)
+    from ray.cloudpickle import register_pickle_by_value
+
+    register_pickle_by_value(sys.modules[__name__])
+    share_args = ShareArguments(executor="ray", ray_actors=2)
+    results = on_ray.run_on_ray(partial(fragile_work, marker), partial(iter, blocks), {1}.__contains__, share_args)
+    found = list(results)
     assert [(one.number, one.lines) for one in found] == [(n, [f"line of b{n}"]) for n in (0, 2, 3, 4, 5, 6, 7)]
     assert os.path.exists(marker)
 
