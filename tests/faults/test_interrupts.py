@@ -10,6 +10,8 @@ from multiprocessing import Pipe
 import pytest
 from tortured import CONTEXT, torture
 
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
+
 SECONDS_TO_END = 2.0
 PATIENCE = 60.0
 

@@ -15,7 +15,8 @@ def test_a_killed_command_ends_as_if_nothing_had_happened(verb, seed, tmp_path):
     assert tally.kills.total() == 1
 
 
-@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("verb", torture.VERBS)
 def test_commands_that_are_killed_again_and_again_end_as_if_nothing_had_happened(verb, tmp_path):
     tally = torture.torture(verb, 8, 7, tmp_path, CONTEXT)
@@ -23,7 +24,7 @@ def test_commands_that_are_killed_again_and_again_end_as_if_nothing_had_happened
     assert tally.kills.total() == 8
 
 
-@pytest.mark.slow
+@pytest.mark.distributed
 def test_kills_in_the_middle_of_a_checkpoint_are_met(tmp_path):
     """Checkpoints are torn at each of their files: the byte at which the kernel ends the process grows."""
     victim = torture.Victim("train", tmp_path, CONTEXT)

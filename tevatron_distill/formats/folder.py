@@ -12,7 +12,6 @@ from tevatron_distill.formats.disk import lock, replace_text, writing
 from tevatron_distill.formats.output import as_json, describe_run, differing_keys
 from tevatron_distill.schema import InputError
 
-
 SAFETENSORS_TMP = ".tmp??????"  # what a kill leaves of weights that were being written
 
 
