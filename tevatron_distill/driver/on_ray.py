@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow
+
 from tevatron_distill.schema import Candidates, InputError
 
 if TYPE_CHECKING:
@@ -126,7 +128,6 @@ def check_room(num_cpus: int, num_actors: int) -> None:
 
 def _source(blocks: Callable[[], Iterable[Sequence[Candidates]]], is_done: Callable[[int], bool]) -> Any:
     """The blocks as a datasource of one task that reads them one by one."""
-    import pyarrow
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
