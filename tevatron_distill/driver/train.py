@@ -29,6 +29,7 @@ from tevatron_distill.formats.runs import write_run
 from tevatron_distill.layouts import Layout
 from tevatron_distill.layouts.list import ListLayout
 from tevatron_distill.losses import LOSSES
+from tevatron_distill.memory import peak_memory
 from tevatron_distill.reranker import Reranker
 from tevatron_distill.schema import Candidates, Group, InputError, Qrels
 from tevatron_distill.students import STUDENTS, load_student, student_name
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if data_args.test_dataset_path is not None:
                 unset_hf_deepspeed_config()  # ZeRO-3 would part what this process alone loads
                 rank_test(data_args, training_args)
-            record.finish({"log_history": trainer.state.log_history})
+            record.finish({"log_history": trainer.state.log_history, **peak_memory()})
 
 
 def leave_processes() -> None:
