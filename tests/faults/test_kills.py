@@ -19,9 +19,9 @@ def test_a_killed_command_ends_as_if_nothing_had_happened(verb, seed, tmp_path):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("verb", torture.VERBS)
 def test_commands_that_are_killed_again_and_again_end_as_if_nothing_had_happened(verb, tmp_path):
-    tally = torture.torture(verb, 8, 7, tmp_path, CONTEXT)
+    tally = torture.torture(verb, 4, 7, tmp_path, CONTEXT)
     assert tally.failures == []
-    assert tally.kills.total() == 8
+    assert tally.kills.total() == 4
 
 
 @pytest.mark.distributed
