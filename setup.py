@@ -30,6 +30,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
+        "ray[data]>=2.40",
         "ruff>=0.9",
         "sentencepiece>=0.2",
         "types-PyYAML",
