@@ -30,7 +30,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
-        "ray[data]>=2.40",
+        "ray[data]>=2.50",
         "ruff>=0.9",
         "sentencepiece>=0.2",
         "types-PyYAML",
