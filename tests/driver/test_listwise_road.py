@@ -135,7 +135,7 @@ def test_identifiers_of_several_tokens_cannot_be_learned_by_their_logits(llama_f
         train(train_flags(llama_folder, groups_path, tmp_path / "student", *more))
 
 
-def test_evaluation_lists_beyond_the_single_letters_are_refused_before_training(llama_folder, groups_path, groups, tmp_path):
+def test_evaluation_lists_beyond_the_letters_are_refused_before_training(llama_folder, groups_path, groups, tmp_path):
     many = tuple(Passage(f"d{place}", "red") for place in range(30))
     path = tmp_path / "eval.jsonl"
     path.write_text(group_to_line(Group("e", "red", many, tuple(range(30)), 30)) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from tevatron_distill.arguments.data import ReadingArguments
 from tevatron_distill.formats.runs import RUN_FORMATS
 from tevatron_distill.schema import InputError
 
-KINDS = (*RUN_FORMATS, "groups")
+KINDS = (*RUN_FORMATS, "groups", "parquet")
 
 
 @dataclass
@@ -23,7 +23,10 @@ class ConvertArguments(ReadingArguments):
     )
     to: str = field(
         default="trec",
-        metadata={"help": "kind of the new file: a run's columns, or our groups.jsonl", "choices": list(KINDS)},
+        metadata={
+            "help": "kind of the new file: a run's columns, our groups.jsonl, or either of them as Parquet",
+            "choices": list(KINDS),
+        },
     )
     remove_query: bool = field(
         default=False, metadata={"help": "drop the passage that has the query's own name (ArguAna, Quora)"}

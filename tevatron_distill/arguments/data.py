@@ -85,7 +85,7 @@ class DatasetArguments(ReadingArguments):
     dataset_config: str | None = field(default=None, metadata={"help": "configuration of a named dataset"})
     dataset_path: str | None = field(
         default=None,
-        metadata={"help": "file or folder of rows (.json, .jsonl, .gz); what is no path is taken for a dataset's name"},
+        metadata={"help": "file or folder of rows (.json, .jsonl, .gz, .parquet); what is no path is a dataset's name"},
     )
     dataset_split: str = field(default="train", metadata={"help": "split of a named dataset"})
     dataset_cache_dir: str | None = field(default=None, metadata={"help": "where `datasets` keeps what it downloads"})
@@ -108,9 +108,12 @@ class DatasetArguments(ReadingArguments):
             )
 
 
+ENDINGS = (".json", ".jsonl", ".gz", ".tsv", ".parquet")
+
+
 def _is_dataset_name(path: str) -> bool:
     """Whether a path is none, but reads like ``owner/name``."""
-    named = re.fullmatch(r"[\w-]+/[\w.-]+", path) is not None and not path.endswith((".json", ".jsonl", ".gz", ".tsv"))
+    named = re.fullmatch(r"[\w-]+/[\w.-]+", path) is not None and not path.endswith(ENDINGS)
     return named and not Path(path).exists()
 
 

@@ -13,6 +13,7 @@ from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.collections import read_queries
 from tevatron_distill.formats.groups import check_groups, group_to_line
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
+from tevatron_distill.formats.parquet import group_rows, run_rows, write_parquet
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.reading import Tally
 from tevatron_distill.formats.runs import read_run, write_run
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_existing(args.output, args.overwrite_output_dir)
     if args.to == "groups":
         convert_to_groups(args)
+    elif args.to == "parquet":
+        convert_to_parquet(args)
     else:
         convert_run(args)
 
@@ -44,6 +47,16 @@ def convert_run(args: ConvertArguments) -> None:
     write_run(args.output, run, args.to, overwrite=args.overwrite_output_dir)
     write_run_config(args.output, as_mapping(args), [path])
     logger.info("wrote %d queries to %s", len(run), args.output)
+
+
+def convert_to_parquet(args: ConvertArguments) -> None:
+    """A run, or a file of groups, as Parquet."""
+    [path] = args.input
+    holds_groups = Path(path).suffix in (".json", ".jsonl", ".gz")
+    rows = group_rows(load_groups(path)) if holds_groups else run_rows(read_run(path))
+    write_parquet(args.output, rows, args.overwrite_output_dir)
+    write_run_config(args.output, as_mapping(args), [path])
+    logger.info("wrote %d rows to %s", len(rows), args.output)
 
 
 def convert_to_groups(args: ConvertArguments) -> None:

@@ -14,6 +14,7 @@ from tevatron_distill.formats.dialects import FORMATS, check_options, find_forma
 from tevatron_distill.formats.groups import check_names
 from tevatron_distill.formats.hub import is_saved_dataset, read_dataset, read_saved_dataset
 from tevatron_distill.formats.jsonl import read_json_rows
+from tevatron_distill.formats.parquet import ENDING, read_parquet
 from tevatron_distill.formats.reading import Parse, ReadOptions, Row, Tally
 from tevatron_distill.formats.teacher_run import order_by_run
 from tevatron_distill.schema import Candidates, Group, InputError
@@ -21,7 +22,7 @@ from tevatron_distill.schema import Candidates, Group, InputError
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ENDING)
 
 
 def load_groups(
@@ -231,5 +232,9 @@ def _open_path(path: Path, split: str, tally: Tally) -> Iterator[tuple[str, Row]
         return read_saved_dataset(path, split)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.name.endswith(ENDINGS))
-        return itertools.chain.from_iterable(read_json_rows(file, tally) for file in files)
-    return read_json_rows(path, tally)
+        return itertools.chain.from_iterable(_open_file(file, tally) for file in files)
+    return _open_file(path, tally)
+
+
+def _open_file(path: Path, tally: Tally) -> Iterator[tuple[str, Row]]:
+    return read_parquet(path) if path.suffix == ENDING else read_json_rows(path, tally)

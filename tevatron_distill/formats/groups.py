@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tevatron_distill.formats.jsonl import (
     check_distinct,
@@ -107,7 +107,12 @@ def parse_group(place: str, row: Row) -> Group:
 
 def group_to_line(group: Group) -> str:
     """A group as a line of JSON, without the newline; keys without a value are left out."""
-    row: dict[str, Any] = {
+    return write_json_line(group_row(group))
+
+
+def group_row(group: Group) -> Row:
+    """A group as the object of its line."""
+    row: Row = {
         "query_id": group.query_id,
         "query": group.query,
         "passages": [
@@ -122,7 +127,7 @@ def group_to_line(group: Group) -> str:
             row[key] = value
     if group.teacher is not None:
         row["teacher"] = dict(group.teacher)
-    return write_json_line(row)
+    return row
 
 
 def aligned_numbers(place: str, row: Row, key: str, num_passages: int) -> tuple[float, ...] | None:
@@ -171,6 +176,8 @@ def _preferences(place: str, row: Row, num_passages: int) -> Preferences | None:
 
 
 def _preference(place: str, entry: object, num_passages: int) -> tuple[int, int, float]:
+    if isinstance(entry, dict) and set(entry) == {"i", "j", "p"}:  # as Parquet holds it, whose lists have one type
+        entry = [entry["i"], entry["j"], entry["p"]]
     rule = (
         f"a preference must be [i, j, p] with two different positions of 0..{num_passages - 1} and p in 0..1; "
         f"got {json.dumps(entry)}"
