@@ -231,7 +231,6 @@ def test_a_hopeless_run_is_stopped_early(tmp_path):
         ("--teacher pairwise --prompt monot5", "--prompt of --teacher pairwise must be one of instructdistill"),
         ("--teacher pairwise --answer generate", "--answer is for --teacher setwise and listwise"),
         ("--teacher setwise --num_child 23 --depth 100", r"up to 23 passages under A\.\.W; got 24"),
-        ("--teacher listwise --prompt rank_zephyr_alpha --window_size 27 --depth 30", "letters, which are 26; got 27"),
         ("--teacher listwise --window_size 4 --step_size 4", r"--step_size lie in 1\.\.window_size - 1; got 4 and 4"),
         ("--teacher pointwise --num_shuffles 2", "--num_shuffles changes nothing"),
         ("--teacher qrels --qrels_path q --num_shuffles 2", "--num_shuffles is for teachers that ask an engine"),

@@ -96,9 +96,10 @@ BACKBONES = {
 def make(make_folder):
     def load(backbone: str = "bert", path=None, training=True, lora=None, dtype="float32", **settings):
         build, arguments = BACKBONES[backbone]
+        folder = path or make_folder(build, *arguments)  # the first call builds it, and draws numbers
         torch.manual_seed(3)
         student = load_student(
-            str(path or make_folder(build, *arguments)),
+            str(folder),
             "pair_ranker",
             options=LoadOptions(training=training, lora=lora, dtype=dtype),
             settings=settings,
