@@ -223,6 +223,8 @@ def test_ctrl_c_ends_at_once_and_keeps_what_is_answered(rows, tmp_path):
             server.closing.wait(60)
         return best_first(body, path)
 
+    # a shell's background jobs ignore Ctrl-C, and what they start does, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with StubServer(slow) as server:
         command = [sys.executable, "-m", "tevatron_distill.driver.teach", *flags(rows, server, out, "--concurrency", 4)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
