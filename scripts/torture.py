@@ -97,6 +97,7 @@ def drive(command: Command, plan: Plan, log: Connection) -> None:
     for stream in (1, 2):
         os.dup2(log.fileno(), stream)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the background jobs of a shell ignore
     driver = importlib.import_module(f"tevatron_distill.driver.{command.verb}")
     from tevatron_distill.driver.common import run_main
 
