@@ -1,4 +1,7 @@
-"""One rule for sharing queries out: block b belongs to share b % n, whoever starts the processes."""
+"""One rule for sharing queries out: block b belongs to share b % n, whoever starts the processes.
+
+torch is imported where processes meet, so that what only counts shares starts without it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
-
-import torch
-import torch.distributed
 
 from tevatron_distill.schema import InputError
 
@@ -68,6 +68,8 @@ class Processes:
                 f"WORLD_SIZE is {world}, but RANK {os.environ.get('RANK', 'is not set')}: start the processes by "
                 f"torchrun --nproc_per_node {world} -m tevatron_distill.driver.…, or unset WORLD_SIZE"
             )
+        import torch.distributed
+
         if torch.cuda.is_available():
             torch.cuda.set_device((rank if local_rank is None else local_rank) % torch.cuda.device_count())
         if not torch.distributed.is_initialized():
@@ -91,6 +93,8 @@ class Processes:
         """
         if self.world_size == 1:
             return make()
+        import torch.distributed
+
         made: list[Any] = [make()] if self.is_first else [None]
         try:
             torch.distributed.broadcast_object_list(made, src=0)
@@ -105,6 +109,8 @@ class Processes:
             SystemExit: where another has failed, which says why.
         """
         if self.world_size > 1:
+            import torch.distributed
+
             try:
                 torch.distributed.barrier()
             except RuntimeError as error:

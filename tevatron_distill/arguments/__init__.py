@@ -8,13 +8,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from transformers.hf_argparser import HfArgumentParser
 
 from tevatron_distill.arguments.aliases import ALIASES, canonical_words
+from tevatron_distill.arguments.parser import load_parser
 from tevatron_distill.schema import InputError
+
+if TYPE_CHECKING:
+    from transformers.hf_argparser import HfArgumentParser
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
         SystemExit: on a wrong command line (argparse's own message, status 2).
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(dataclass_types, allow_abbrev=False, prog=prog)
+    parser = load_parser()(dataclass_types, allow_abbrev=False, prog=prog)
     known = {action.dest for action in parser._actions}
     if len(words) == 1 and words[0].endswith((".json", ".yaml", ".yml")):
         values = _read_file(Path(words[0]))

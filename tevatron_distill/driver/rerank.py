@@ -15,7 +15,8 @@ from tevatron_distill.arguments.model import LayoutArguments, ModelArguments, st
 from tevatron_distill.arguments.rerank import RerankArguments
 from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.driver.blockwise import Block, Job, cut_blocks
-from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
+from tevatron_distill.driver.candidates import read_candidates
+from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats import CandidateStream
 from tevatron_distill.formats.blocks import BlockOutput
 from tevatron_distill.formats.disk import corrupt

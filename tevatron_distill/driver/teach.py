@@ -19,7 +19,8 @@ from tevatron_distill.arguments.data import DatasetArguments
 from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.arguments.teach import ANSWERS, TeachArguments
 from tevatron_distill.driver.blockwise import Block, Job, cut_blocks
-from tevatron_distill.driver.common import as_mapping, read_candidates, run_main
+from tevatron_distill.driver.candidates import read_candidates
+from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.driver.planning import plan_of
 from tevatron_distill.engines import ENGINES, WHO_ANSWERS, AnswerCache
 from tevatron_distill.engines.identity import model_identity

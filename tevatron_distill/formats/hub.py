@@ -1,12 +1,13 @@
-"""Rows that come through the ``datasets`` library: by a dataset's name, or from a save_to_disk folder."""
+"""Rows that come through the ``datasets`` library: by a dataset's name, or from a save_to_disk folder.
+
+The library is imported where it reads, because that takes longer than most of what runs without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import datasets
 
 from tevatron_distill.formats.jsonl import Row
 from tevatron_distill.schema import InputError
@@ -31,6 +32,8 @@ def read_dataset(
     Raises:
         InputError: if the dataset, its config or its split cannot be loaded.
     """
+    import datasets
+
     try:
         rows = datasets.load_dataset(name, config, data_files=data_files, split=split, cache_dir=cache_dir)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
@@ -47,6 +50,8 @@ def read_saved_dataset(folder: str | Path, split: str = "train") -> Iterator[tup
     Raises:
         InputError: if the folder cannot be loaded or lacks the split.
     """
+    import datasets
+
     try:
         rows = datasets.load_from_disk(str(folder))
     except (OSError, ValueError) as error:

@@ -1,0 +1,37 @@
+"""The parser of dataclasses that transformers has, without the rest of transformers."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers.hf_argparser import HfArgumentParser
+
+
+def load_parser() -> type[HfArgumentParser]:
+    """The class ``HfArgumentParser``, from its own file where transformers is not imported yet.
+
+    Its file needs nothing else of the package, whose ``__init__`` takes most of a second: longer than all the rest of
+    a driver without a model. Should a later transformers need more there, the package is imported after all.
+    """
+    if "transformers" not in sys.modules:
+        package = importlib.util.find_spec("transformers")
+        for folder in (package and package.submodule_search_locations) or ():
+            spec = importlib.util.spec_from_file_location("_hf_argparser", Path(folder, "hf_argparser.py"))
+            if spec is not None and spec.loader is not None:
+                module = importlib.util.module_from_spec(spec)
+                try:
+                    spec.loader.exec_module(module)
+                    return _parser_of(module)
+                except (ImportError, FileNotFoundError):
+                    break
+    return _parser_of(importlib.import_module("transformers.hf_argparser"))
+
+
+def _parser_of(module: object) -> type[HfArgumentParser]:
+    parser: type[HfArgumentParser] = module.HfArgumentParser  # type: ignore[attr-defined]
+    return parser
