@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import math
 
 import pytest
@@ -19,8 +21,8 @@ class Words:
         return f"<{index}>"
 
 
-def rows_of_lengths(query: str, passage: Passage) -> Row:
-    return Row([len(query), *map(int, passage.text.split())])
+def rows_of_lengths(query: str, passages: Sequence[Passage]) -> list[Row]:
+    return [Row([len(query), *map(int, passage.text.split())]) for passage in passages]
 
 
 def make(ends_at_pad: bool = False, inputs=("input_ids", "attention_mask"), **settings) -> PointLayout:

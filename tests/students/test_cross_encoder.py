@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tevatron_distill.layouts import RerankerSettings
+from tevatron_distill.layouts.rows import Row
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
 from tevatron_distill.students.cross_encoder import JoinedRows, PairRows, join_pair
@@ -39,7 +40,7 @@ def wordpiece(bert_folder):
 @settings(deadline=None, max_examples=60)
 @given(query=TEXT, text=TEXT, limit=st.integers(8, 64))
 def test_the_passage_is_cut_first_and_the_query_never_eaten(wordpiece, query, text, limit):
-    row = PairRows(wordpiece, RerankerSettings(rerank_max_len=limit), token_types=True)(query, Passage("d", text))
+    [row] = PairRows(wordpiece, RerankerSettings(rerank_max_len=limit), token_types=True)(query, [Passage("d", text)])
     assert len(row.input_ids) <= limit
     query_ids = wordpiece(query, add_special_tokens=False)["input_ids"]
     text_ids = wordpiece(text, add_special_tokens=False)["input_ids"]
@@ -54,16 +55,35 @@ def test_the_passage_is_cut_first_and_the_query_never_eaten(wordpiece, query, te
         assert (kept_query, kept_text) == (query_ids, text_ids)
 
 
+ROWS = {"pair": "bert_folder", "joined": "llama_folder"}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+@settings(deadline=None, max_examples=40)
+@given(query=TEXT, texts=st.lists(TEXT, max_size=6), limit=st.integers(8, 64), own=st.sampled_from([None, 3, 20]))
+def test_passages_tokenised_at_once_make_the_rows_that_each_makes_alone(tokenizers, kind, query, texts, limit, own):
+    kept = RerankerSettings(rerank_max_len=limit, passage_max_len=own, query_max_len=own)
+    make = PairRows(tokenizers[kind], kept, True) if kind == "pair" else JoinedRows(tokenizers[kind], kept)
+    passages = [Passage("d", text, title) for text, title in zip(texts, ["", "red"] * 3, strict=False)]
+    alone = [row for passage in passages for row in make(query, [passage])]
+    assert (make(query, passages) if passages else []) == alone
+
+
+@pytest.fixture(scope="module")
+def tokenizers(request):
+    return {kind: AutoTokenizer.from_pretrained(request.getfixturevalue(folder)) for kind, folder in ROWS.items()}
+
+
 def test_own_limits_of_query_and_passage_are_kept(wordpiece):
     limits = RerankerSettings(query_max_len=2, passage_max_len=3)
-    row = PairRows(wordpiece, limits, token_types=False)("one two three", Passage("d", "four five six seven"))
+    [row] = PairRows(wordpiece, limits, token_types=False)("one two three", [Passage("d", "four five six seven")])
     assert wordpiece.decode(row.input_ids) == "[CLS] one two [SEP] four five six [SEP]"
     assert row.token_type_ids is None
 
 
 def test_titles_and_prefixes_stand_before_the_text(wordpiece):
     prefixes = RerankerSettings(query_prefix="question:", passage_prefix="passage:")
-    row = PairRows(wordpiece, prefixes, token_types=False)("one", Passage("d", "two", "red"))
+    [row] = PairRows(wordpiece, prefixes, token_types=False)("one", [Passage("d", "two", "red")])
     assert wordpiece.decode(row.input_ids) == "[CLS] question : one [SEP] passage : red two [SEP]"
 
 
@@ -71,9 +91,9 @@ def test_a_joined_row_is_cut_on_the_right_and_may_end_in_eos(llama_folder):
     tokenizer = AutoTokenizer.from_pretrained(llama_folder)
     whole = tokenizer("one  red two three four")["input_ids"]
     passage = Passage("d", "two three four", "red")
-    assert JoinedRows(tokenizer, RerankerSettings())("one", passage).input_ids == whole
-    assert JoinedRows(tokenizer, RerankerSettings(rerank_max_len=5))("one", passage).input_ids == whole[:5]
-    ended = JoinedRows(tokenizer, RerankerSettings(rerank_max_len=5, append_eos_token=True))("one", passage)
+    assert JoinedRows(tokenizer, RerankerSettings())("one", [passage]) == [Row(whole)]
+    assert JoinedRows(tokenizer, RerankerSettings(rerank_max_len=5))("one", [passage]) == [Row(whole[:5])]
+    [ended] = JoinedRows(tokenizer, RerankerSettings(rerank_max_len=5, append_eos_token=True))("one", [passage])
     assert ended.input_ids == [*whole[:4], tokenizer.eos_token_id]
 
 

@@ -101,7 +101,7 @@ def test_only_the_passage_is_cut_never_the_task(gemma_folder, limit):
     tokenizer = AutoTokenizer.from_pretrained(gemma_folder)
     student = load_student(str(gemma_folder), "llm_ranker", settings={"rerank_max_len": limit})
     whole = published_ids(tokenizer, QUERY, "red " * 400)
-    row = student.layout.encode(QUERY, Passage("d", "red " * 400)).input_ids
+    row = student.layout.encode(QUERY, [Passage("d", "red " * 400)])[0].input_ids
     tail = (
         tokenizer("\n", add_special_tokens=False)["input_ids"] + tokenizer(TASK, add_special_tokens=False)["input_ids"]
     )
@@ -109,9 +109,9 @@ def test_only_the_passage_is_cut_never_the_task(gemma_folder, limit):
     assert row[-len(tail) :] == tail
     assert row[: -len(tail)] == whole[: limit - len(tail)]
     with pytest.raises(InputError, match="raise it, or cut queries by --query_max_len"):
-        student.layout.encode("red " * 400, PASSAGES[0])
+        student.layout.encode("red " * 400, PASSAGES[:1])
     cut = load_student(str(gemma_folder), "llm_ranker", settings={"rerank_max_len": limit, "query_max_len": 5})
-    assert len(cut.layout.encode("red " * 400, PASSAGES[1]).input_ids) <= limit
+    assert len(cut.layout.encode("red " * 400, [PASSAGES[1]])[0].input_ids) <= limit
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_an_instruction_never_loses_the_text(gemma_folder, template, expected):
         str(gemma_folder), "llm_ranker", settings={"query_prefix": template, "passage_prefix": template}
     )
     shown = student.tokenizer.decode(
-        student.layout.encode("cat", Passage("d", "cat")).input_ids, skip_special_tokens=True
+        student.layout.encode("cat", [Passage("d", "cat")])[0].input_ids, skip_special_tokens=True
     )
     assert shown == f"{expected}\n{expected}\n{TASK}"
 
 
 def test_braces_in_a_text_are_text(gemma_folder):
     student = load_student(str(gemma_folder), "llm_ranker")
-    row = student.layout.encode("is {} empty?", Passage("d", "{0} {query}"))
+    row = student.layout.encode("is {} empty?", [Passage("d", "{0} {query}")])[0]
     shown = student.tokenizer.decode(row.input_ids, skip_special_tokens=True)
     assert shown == f"A: is {{}} empty?\nB: {{0}} {{query}}\n{TASK}"
 
@@ -187,7 +187,7 @@ class TestTwoAnswers:
     def test_the_instruction_of_qwen3_reranker_can_be_another(self, llama_folder):
         wishes = {"prompt": "qwen3_reranker", "yes_token": "Yes", "no_token": "No", "task_prompt": "Find cats"}
         student = load_student(str(llama_folder), "yes_token", settings=wishes)
-        shown = student.tokenizer.decode(student.layout.encode("cat", PASSAGES[2]).input_ids)
+        shown = student.tokenizer.decode(student.layout.encode("cat", [PASSAGES[2]])[0].input_ids)
         assert "<Instruct>: Find cats\n<Query>: cat\n<Document>: cat<|im_end|>" in shown
 
     def test_monot5(self, t5_folder):

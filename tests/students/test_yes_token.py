@@ -217,7 +217,7 @@ def test_a_query_that_leaves_no_room_is_an_error_and_can_be_cut(llama_folder):
 def test_words_are_cut_at_two_hundred(llama_folder):
     student = load_student(str(llama_folder), "yes_token", settings={"rerank_max_len": 1000})
     short, long = Passage("d", "one " * 200), Passage("d", "one " * 300)
-    assert student.layout.encode("red", short) == student.layout.encode("red", long)
+    assert student.layout.encode("red", [short]) == student.layout.encode("red", [long])
 
 
 def test_an_encoder_is_no_yes_token_student(bert_folder):

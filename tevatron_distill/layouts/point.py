@@ -22,14 +22,14 @@ class PointLayout:
     Args:
         tokenizer: the student's tokenizer.
         settings: lengths, pad id, padding side, softcap.
-        encode: makes one row of a query and a passage.
+        encode: makes a row of a query and each passage.
         model_inputs: names of what the model takes.
         ends_at_pad: the model pools the last token that is not the pad token, so that no row may end in it.
     """
 
     tokenizer: Any
     settings: RerankerSettings
-    encode: Callable[[str, Passage], Row]
+    encode: Callable[[str, Sequence[Passage]], list[Row]]
     model_inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     ends_at_pad: bool = False
     loss_kinds: frozenset[str] = SCORE_KINDS
@@ -41,9 +41,10 @@ class PointLayout:
         Raises:
             InputError: if a row ends in the pad token, where the model would pool another token.
         """
-        rows = []
-        for passage in group.passages:
-            row = self.encode(group.query, passage)
+        if not group.passages:
+            return []
+        rows = self.encode(group.query, group.passages)
+        for passage, row in zip(group.passages, rows, strict=True):
             if self.ends_at_pad and row.input_ids[-1] == self.settings.pad_token_id:
                 token = self.tokenizer.convert_ids_to_tokens(row.input_ids[-1])
                 raise InputError(
@@ -51,7 +52,6 @@ class PointLayout:
                     f"for the model reads its score at the last token that is no padding; got {token!r} at the end; "
                     "remove it from the text, or train and rerank with --append_eos_token"
                 )
-            rows.append(row)
         return rows
 
     def pad(self, rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from tevatron_distill.students.loading import (
     add_adapter,
     classifier_class,
     cut_text,
+    cut_texts,
     find_file,
     load_config,
     load_model,
@@ -142,26 +144,33 @@ class PairRows:
     settings: RerankerSettings
     token_types: bool
 
-    def __call__(self, query: str, passage: Passage) -> Row:
+    def __call__(self, query: str, passages: Sequence[Passage]) -> list[Row]:
         settings, tokenizer = self.settings, self.tokenizer
-        room = settings.rerank_max_len - tokenizer.num_special_tokens_to_add(pair=True)
-        text = with_prefix(settings.passage_prefix, render_passage(passage, "tevatron"))
+        texts = [with_prefix(settings.passage_prefix, render_passage(passage, "tevatron")) for passage in passages]
         if settings.passage_max_len:
-            text = cut_text(tokenizer, text, settings.passage_max_len)
+            texts = cut_texts(tokenizer, texts, settings.passage_max_len)
         query = with_prefix(settings.query_prefix, query)
         if settings.query_max_len:
             query = cut_text(tokenizer, query, settings.query_max_len)
-        encoded = tokenizer(query, text, return_token_type_ids=self.token_types)
-        if len(encoded["input_ids"]) > settings.rerank_max_len:
-            text_tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-            query = cut_text(tokenizer, query, max(room // 2, room - text_tokens))
-            encoded = tokenizer(
-                query,
-                text,
-                truncation="only_second",
-                max_length=settings.rerank_max_len,
-                return_token_type_ids=self.token_types,
-            )
+        encoded = tokenizer([query] * len(texts), texts, return_token_type_ids=self.token_types, verbose=False)
+        types = encoded["token_type_ids"] if self.token_types else [None] * len(texts)
+        return [
+            Row(ids, kinds) if len(ids) <= settings.rerank_max_len else self.cut_row(query, text)
+            for ids, kinds, text in zip(encoded["input_ids"], types, texts, strict=True)
+        ]
+
+    def cut_row(self, query: str, text: str) -> Row:
+        """The row of a query and a text that are too long."""
+        limit, tokenizer = self.settings.rerank_max_len, self.tokenizer
+        room = limit - tokenizer.num_special_tokens_to_add(pair=True)
+        text_tokens = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        encoded = tokenizer(
+            cut_text(tokenizer, query, max(room // 2, room - text_tokens)),
+            text,
+            truncation="only_second",
+            max_length=limit,
+            return_token_type_ids=self.token_types,
+        )
         return Row(encoded["input_ids"], encoded["token_type_ids"] if self.token_types else None)
 
 
@@ -189,14 +198,16 @@ class JoinedRows:
     tokenizer: Any
     settings: RerankerSettings
 
-    def __call__(self, query: str, passage: Passage) -> Row:
+    def __call__(self, query: str, passages: Sequence[Passage]) -> list[Row]:
         settings, tokenizer = self.settings, self.tokenizer
         if settings.query_max_len:
             query = cut_text(tokenizer, query, settings.query_max_len)
         if settings.passage_max_len:
-            passage = replace(passage, text=cut_text(tokenizer, passage.text, settings.passage_max_len))
-        text = join_pair(query, passage, settings.query_prefix, settings.passage_prefix)
+            cut = cut_texts(tokenizer, [passage.text for passage in passages], settings.passage_max_len)
+            passages = [replace(passage, text=text) for passage, text in zip(passages, cut, strict=True)]
+        texts = [join_pair(query, passage, settings.query_prefix, settings.passage_prefix) for passage in passages]
         room = settings.rerank_max_len - settings.append_eos_token
+        end = [tokenizer.eos_token_id] if settings.append_eos_token else []
         # whatever the tokenizer was saved with: the head of the row is what both programs keep
-        ids = tokenizer(text, truncation=True, max_length=room, return_attention_mask=False)["input_ids"]
-        return Row([*ids, tokenizer.eos_token_id] if settings.append_eos_token else ids)
+        encoded = tokenizer(texts, truncation=True, max_length=room, return_attention_mask=False)
+        return [Row([*ids, *end]) for ids in encoded["input_ids"]]

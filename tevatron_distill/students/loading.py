@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -318,13 +318,21 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
 
 def cut_text(tokenizer: Any, text: str, max_tokens: int) -> str:
     """The beginning of a text that has at most ``max_tokens`` tokens by itself."""
-    if tokenizer.is_fast:
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if len(encoded["input_ids"]) <= max_tokens:
-            return text
-        return text[: encoded["offset_mapping"][max_tokens - 1][1]] if max_tokens > 0 else ""
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return text if len(ids) <= max_tokens else tokenizer.decode(ids[:max_tokens])
+    return cut_texts(tokenizer, [text], max_tokens)[0]
+
+
+def cut_texts(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[str]:
+    """The beginning of each text that has at most ``max_tokens`` tokens by itself."""
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    if not tokenizer.is_fast:
+        return [
+            text if len(ids) <= max_tokens else tokenizer.decode(ids[:max_tokens])
+            for text, ids in zip(texts, encoded["input_ids"], strict=True)
+        ]
+    return [
+        text if len(spans) <= max_tokens else text[: spans[max_tokens - 1][1]] if max_tokens > 0 else ""
+        for text, spans in zip(texts, encoded["offset_mapping"], strict=True)
+    ]
 
 
 def with_prefix(prefix: str, text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.prompts import POINT_PROMPTS, STUDENT_PROMPTS, PointPrompt
 from tevatron_distill.schema import InputError, Passage
-from tevatron_distill.students.loading import cut_text, with_prefix
+from tevatron_distill.students.loading import cut_text, cut_texts, with_prefix
 
 DEFAULT_PROMPT = "instructdistill"
 LLM_RANKER_PROMPT = "bge_gemma"
@@ -45,7 +45,7 @@ def words_around(query: str, prompt: PointPrompt, settings: RerankerSettings) ->
     return head, tail
 
 
-def prompt_rows(tokenizer: Any, settings: RerankerSettings) -> Callable[[str, Passage], Row]:
+def prompt_rows(tokenizer: Any, settings: RerankerSettings) -> Callable[[str, Sequence[Passage]], list[Row]]:
     """What makes the rows of a student's prompt."""
     if settings.prompt == LLM_RANKER_PROMPT:
         return LineRows(tokenizer, settings)
@@ -59,61 +59,63 @@ class PromptRows:
     tokenizer: Any
     settings: RerankerSettings
 
-    def __call__(self, query: str, passage: Passage) -> Row:
+    def __call__(self, query: str, passages: Sequence[Passage]) -> list[Row]:
         settings, tokenizer = self.settings, self.tokenizer
         prompt = student_prompt(settings.prompt)
         if settings.query_max_len:
             query = cut_text(tokenizer, query, settings.query_max_len)
         head, tail = words_around(query, prompt, settings)
-        text = with_prefix(settings.passage_prefix.rstrip(" "), prompt.passage_text(passage))
+        prefix = settings.passage_prefix.rstrip(" ")
+        texts = [with_prefix(prefix, prompt.passage_text(passage)) for passage in passages]
         if settings.passage_max_len:
-            text = cut_text(tokenizer, text, settings.passage_max_len)
+            texts = cut_texts(tokenizer, texts, settings.passage_max_len)
 
-        def encode(text: str) -> list[int]:
-            ids: list[int] = tokenizer(head + text + tail, add_special_tokens=not prompt.framed)["input_ids"]
+        def encode(texts: Sequence[str]) -> list[list[int]]:
+            words = [head + text + tail for text in texts]
+            ids: list[list[int]] = tokenizer(words, add_special_tokens=not prompt.framed, verbose=False)["input_ids"]
             return ids
 
-        ids = encode(text)
-        while len(ids) > settings.rerank_max_len:
-            length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-            if length == 0:
-                raise no_room(query, len(ids), settings.rerank_max_len)
-            text = cut_text(tokenizer, text, max(0, length - (len(ids) - settings.rerank_max_len)))
-            ids = encode(text)
-        return Row(ids)
+        def shorten(text: str, ids: list[int]) -> list[int]:
+            while len(ids) > settings.rerank_max_len:
+                length = len(self.tokens([text])[0])
+                if length == 0:
+                    raise no_room(query, len(ids), settings.rerank_max_len)
+                text = cut_text(tokenizer, text, max(0, length - (len(ids) - settings.rerank_max_len)))
+                [ids] = encode([text])
+            return ids
+
+        return [Row(shorten(text, ids)) for text, ids in zip(texts, encode(texts), strict=True)]
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text by itself."""
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
 
 
 @dataclass
-class LineRows:
+class LineRows(PromptRows):
     """The prompt of bge-reranker-v2-gemma and open-retrievals: query, passage and task on lines of their own.
 
     Each line, and each line break, is tokenised by itself behind the token that begins a sequence, as published. Only
     the passage is cut; open-retrievals cuts whatever stands last, the task with its answer too.
     """
 
-    tokenizer: Any
-    settings: RerankerSettings
-
-    def __call__(self, query: str, passage: Passage) -> Row:
+    def __call__(self, query: str, passages: Sequence[Passage]) -> list[Row]:
         settings = self.settings
         prompt = student_prompt(settings.prompt)
         task = prompt.template.rpartition("\n")[2] if settings.task_prompt is None else settings.task_prompt
         if settings.query_max_len:
             query = cut_text(self.tokenizer, query, settings.query_max_len)
-        text = with_prefix(settings.passage_prefix.rstrip(" "), prompt.passage_text(passage))
-        head, end = self.tokens(with_prefix(settings.query_prefix.rstrip(" "), query)), self.tokens(task)
-        lines, line_break = self.tokens(text), self.tokens("\n")
+        prefix = settings.passage_prefix.rstrip(" ")
+        texts = [with_prefix(prefix, prompt.passage_text(passage)) for passage in passages]
+        asked = with_prefix(settings.query_prefix.rstrip(" "), query)
+        head, end, line_break, *lines = self.tokens([asked, task, "\n", *texts])
         start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         room = settings.rerank_max_len - len(start) - len(head) - len(end) - 2 * len(line_break)
         if room < 0:
             raise no_room(query, settings.rerank_max_len - room, settings.rerank_max_len)
         room = min(room, settings.passage_max_len or room)
-        return Row([*start, *head, *line_break, *lines[:room], *line_break, *end])
-
-    def tokens(self, text: str) -> list[int]:
-        """A text's tokens by itself."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return [Row([*start, *head, *line_break, *line[:room], *line_break, *end]) for line in lines]
 
 
 def no_room(query: str, length: int, limit: int) -> InputError:
