@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 # ir_measures' own list without gdeval (a Perl script, which its package lacks) and the ones that need more packages.
 PROVIDERS = ("pytrec_eval", "judged", "msmarco", "compat", "accuracy")
 NUM_RESAMPLES = 10_000
+RESAMPLED_AT_ONCE = 1 << 18  # values held at a time
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,20 @@ class Evaluation:
 
     mean: dict[str, float]
     per_query: dict[str, dict[str, float]]
+
+
+class Interval(NamedTuple):
+    """A mean over queries, and where it may lie had other queries been drawn.
+
+    Attributes:
+        mean: the mean.
+        low: lower end of its 95 % bootstrap interval.
+        high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
 
 
 class PairedTest(NamedTuple):
@@ -112,11 +127,48 @@ def paired_test(first: Mapping[str, float], second: Mapping[str, float], seed: i
     if first.keys() != second.keys() or not first:
         raise InputError(f"a paired test needs the same queries twice; got {len(first)} and {len(second)} queries")
     differences = np.array([second[query_id] - value for query_id, value in first.items()], dtype=np.float64)
+    return PairedTest(*_resampled(differences, seed), _p_value(differences))
+
+
+def bootstrap_interval(values: Mapping[str, float], seed: int = 0) -> Interval:
+    """The mean of one run's values with its interval.
+
+    Args:
+        values: ``{query_id: value}``.
+        seed: of the bootstrap, which resamples queries.
+
+    Raises:
+        InputError: if there are no values.
+
+    >>> bootstrap_interval({"q1": 0.25, "q2": 0.25})
+    Interval(mean=0.25, low=0.25, high=0.25)
+    """
+    if not values:
+        raise InputError("an interval needs at least one query; got none")
+    return _resampled(np.array(list(values.values()), dtype=np.float64), seed)
+
+
+def measured_order(scores: Mapping[str, float]) -> list[str]:
+    """One query's docids, best first, as `evaluate` sees them: ties of single precision by docid, descending.
+
+    >>> measured_order({"a": 1.0, "c": 1.0, "b": 2.0})
+    ['b', 'c', 'a']
+    """
+    order = sorted(scores, reverse=True)
+    order.sort(key=lambda docid: -np.float32(scores[docid]))
+    return order
+
+
+def _resampled(values: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> Interval:
     generator = np.random.default_rng(seed)
-    size = len(differences)
-    means = [differences[generator.integers(0, size, size)].mean() for _ in range(NUM_RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return PairedTest(float(differences.mean()), float(low), float(high), _p_value(differences))
+    size = len(values)
+    rows = max(1, RESAMPLED_AT_ONCE // size)
+    means = [
+        values[generator.integers(0, size, (min(rows, NUM_RESAMPLES - done), size))].mean(axis=1)
+        for done in range(0, NUM_RESAMPLES, rows)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _p_value(differences: np.ndarray[Any, np.dtype[np.float64]]) -> float:
@@ -157,8 +209,7 @@ def _untied(query_id: str, scores: Mapping[str, float]) -> dict[str, float]:
     for docid, score in scores.items():
         if not math.isfinite(score):
             raise InputError(f'scores of a run must be finite; got {score} for docid "{docid}" of query "{query_id}"')
-    order = sorted(scores, reverse=True)
-    order.sort(key=lambda docid: -np.float32(scores[docid]))
+    order = measured_order(scores)
     return {docid: float(len(order) - place) for place, docid in enumerate(order)}
 
 

@@ -88,7 +88,7 @@ def format_table(evaluations: Mapping[str, Evaluation]) -> list[str]:
     measures = list(next(iter(evaluations.values())).mean)
     rows = [["run", *measures]]
     rows += [[run, *(f"{result.mean[measure]:.4f}" for measure in measures)] for run, result in evaluations.items()]
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def format_tests(tests: Mapping[str, Mapping[str, PairedTest]], first: str) -> list[str]:
@@ -98,7 +98,7 @@ def format_tests(tests: Mapping[str, Mapping[str, PairedTest]], first: str) -> l
         for measure, test in by_measure.items():
             interval = f"{test.low:+.4f} {test.high:+.4f}"
             rows.append([run, measure, f"{test.difference:+.4f}", interval, f"{test.p:.2g}"])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def format_per_query(evaluations: Mapping[str, Evaluation]) -> list[str]:
@@ -113,7 +113,7 @@ def format_per_query(evaluations: Mapping[str, Evaluation]) -> list[str]:
                     *(f"{result.per_query[measure][query_id]:.4f}" for result in evaluations.values()),
                 ]
             )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def as_report(
@@ -134,7 +134,8 @@ def _as_json(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
