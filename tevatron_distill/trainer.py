@@ -15,6 +15,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tevatron_distill.collator import GroupCollator
@@ -24,7 +25,7 @@ from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
 from tevatron_distill.metrics import evaluate
 from tevatron_distill.schema import Group, InputError, Qrels
-from tevatron_distill.students.parted import chunk_students_rows
+from tevatron_distill.students.row_chunks import auto_tokens, chunk_students_rows
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class DistillRerankerTrainer(Trainer):
     """Trains any student with any ranking loss.
 
     Takes all of ``Trainer``'s arguments (plain ``TrainingArguments``, an optimizer and a scheduler of your own among
-    them) and six of ours.
+    them) and these of ours.
 
     Args:
         loss: name of a row of ``LOSSES``, or a ``Loss`` of your own.
@@ -44,7 +45,9 @@ class DistillRerankerTrainer(Trainer):
         loss_weight: how much the ranking loss counts; 0 leaves only the further terms that the student has.
         term_weights: by name, how much a further term of the student's counts; its layout's own where not given.
         row_chunk_size: rows (windows; for colbert and simcls queries and passages each) that go through the model at a
-            time, so that this and not the group sets the memory; None for all of a batch.
+            time, computed twice, so that this and not the group sets the memory; None for all of a batch.
+        row_chunk_tokens: tokens that go through the model at a time, rows in the order of their lengths, so that hardly
+            any padding is computed; ``auto`` for what suits the device, 0 for rows as they stand.
         eval_qrels: judgements for the evaluation set. Without them, rows with judgements are measured by those, and
             other rows by the teacher: its ten best passages get the grades 10 to 1 (reported as ``teacher_nDCG@10``).
 
@@ -70,6 +73,7 @@ class DistillRerankerTrainer(Trainer):
         term_weights: Mapping[str, float] | None = None,
         eval_qrels: Qrels | None = None,
         row_chunk_size: int | None = None,
+        row_chunk_tokens: int | str = "auto",
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("compute_metrics", self._ranking_metrics)
@@ -82,8 +86,9 @@ class DistillRerankerTrainer(Trainer):
                 f"data_collator must be a GroupCollator, which knows the student's layout; got {self.data_collator!r}"
             )
         self.layout = self.data_collator.layout
-        if row_chunk_size is not None:
-            chunk_students_rows(self.model, self.layout, row_chunk_size)
+        self.row_chunk_tokens = self._row_tokens() if row_chunk_tokens == "auto" else int(row_chunk_tokens)
+        if row_chunk_size is not None or self.row_chunk_tokens:
+            chunk_students_rows(self.model, self.layout, row_chunk_size, self.row_chunk_tokens or None)
         self.loss_weight = loss_weight
         self.term_weights = {**self.layout.term_weights, **(term_weights or {})}
         self.model_accepts_loss_kwargs = False
@@ -102,6 +107,12 @@ class DistillRerankerTrainer(Trainer):
             self.add_callback(_DrawAnew(self.train_dataset))
         if self.args.fsdp:
             self.add_callback(_SayWhatRuns(self))
+
+    def _row_tokens(self) -> int:
+        # weights that are parted travel once more for each chunk, and compiled code has a shape
+        if self.args.fsdp or is_deepspeed_zero3_enabled() or self.args.torch_compile:
+            return 0
+        return auto_tokens(self.args.device)
 
     def _run_epoch(self, **kwargs: Any) -> None:
         """HF's epoch, unless the checkpoint gone on from is that of a training's end; HF would take one step more."""

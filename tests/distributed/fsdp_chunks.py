@@ -11,7 +11,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForSequenceClassification
 
-from tevatron_distill.students.parted import chunk_rows, weights_are_parted
+from tevatron_distill.students.parted import weights_are_parted
+from tevatron_distill.students.row_chunks import chunk_rows
 
 ROWS = (5, 2)
 """Rows of the two processes: three chunks of two, and one."""

@@ -10,7 +10,7 @@ from torch import nn
 from tevatron_distill.collator import GroupCollator
 from tevatron_distill.dataset import TeacherPermutationDataset
 from tevatron_distill.students import LoadOptions, LoraOptions, load_student
-from tevatron_distill.students.parted import chunk_students_rows
+from tevatron_distill.students.row_chunks import chunk_students_rows
 from tevatron_distill.trainer import DistillRerankerTrainer
 from tevatron_distill.training_arguments import DistillTrainingArguments
 
@@ -25,28 +25,39 @@ KINDS = {
     "pair_ranker": ("pair_ranker", build_bert, (), "pair_bce"),
     "listwise": ("listwise", build_causal, ("llama",), "rank_net"),
 }
+FURTHER = {
+    "colbert, pylate": ("colbert", build_bert, (), "rank_net"),
+    "pair_ranker, causal": ("pair_ranker", build_causal, ("llama",), "pair_bce"),
+    "pair_ranker, T5": ("pair_ranker", build_t5, (), "pair_bce"),
+}
+SETTINGS = {
+    "colbert, pylate": {"colbert_convention": "pylate", "query_max_len": 21},
+    "pair_ranker, causal": {"padding_side": "left"},
+    "listwise": {"rerank_max_len": 1000},
+}
 
 
 def trainer_of(kind, make_folder, tmp_path, *, lora=None, **keywords):
-    student, build, arguments, loss = KINDS[kind]
+    student, build, arguments, loss = {**KINDS, **FURTHER}[kind]
     folder = make_folder(build, *arguments)
     torch.manual_seed(0)
     options = LoadOptions(training=True, lora=lora)
-    length = 1000 if student == "listwise" else 128
-    loaded = load_student(str(folder), student, options=options, settings={"rerank_max_len": length})
+    settings = {"rerank_max_len": 128, **SETTINGS.get(kind, {})}
+    loaded = load_student(str(folder), student, options=options, settings=settings)
     for module in loaded.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "dropout", None), float):  # T5's attention
             module.dropout = 0.0
     arguments = DistillTrainingArguments(str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True)
+    keywords = {"row_chunk_tokens": 0, **keywords}
     return DistillRerankerTrainer(
         model=loaded.model, args=arguments, data_collator=GroupCollator(loaded.layout), loss=loss, **keywords
     )
 
 
 def gradients(trainer, groups):
-    trainer.model.train()
+    trainer.model.double().train()  # what is left are the roundings of scores in float32
     scores, per_query = trainer.score(trainer.model, trainer.data_collator(groups))
     trainer.model.zero_grad()
     per_query.sum().backward()
@@ -54,13 +65,18 @@ def gradients(trainer, groups):
     return scores.detach(), named
 
 
-@pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_chunks_give_the_scores_and_gradients_of_all_rows_at_once(kind, size, make_folder, tmp_path, toy_groups):
+@pytest.mark.parametrize(
+    ("kind", "chunks"),
+    [
+        *[(kind, {"row_chunk_size": size}) for kind in KINDS for size in (1, 3)],
+        *[(kind, {"row_chunk_tokens": 60}) for kind in (*KINDS, *FURTHER)],
+    ],
+)
+def test_chunks_give_the_scores_and_gradients_of_all_rows_at_once(kind, chunks, make_folder, tmp_path, toy_groups):
     if kind == "summa_reranker":  # its gates draw noise in training
         pytest.skip("see the test of evaluation")
     scores, whole = gradients(trainer_of(kind, make_folder, tmp_path), toy_groups)
-    chunked_scores, chunked = gradients(trainer_of(kind, make_folder, tmp_path, row_chunk_size=size), toy_groups)
+    chunked_scores, chunked = gradients(trainer_of(kind, make_folder, tmp_path, **chunks), toy_groups)
     torch.testing.assert_close(chunked_scores, scores, atol=1e-6, rtol=1e-5)
     assert chunked.keys() == whole.keys()
     for name, gradient in whole.items():
@@ -85,6 +101,62 @@ def test_evaluation_goes_in_chunks_too(kind, make_folder, tmp_path, toy_groups):
     torch.testing.assert_close(again, scores, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again_per_query, per_query, atol=1e-6, rtol=1e-5)
     assert max(rows) <= 2
+
+
+def token_rows(trainer):
+    """How many tokens go through the embeddings of a trainer's model, call by call."""
+    seen = []
+    for module in trainer.model.modules():
+        if isinstance(module, nn.Embedding) and module.num_embeddings == trainer.model.config.vocab_size:
+            module.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape)))
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["cross_encoder", "yes_token", "summa_reranker", "pair_ranker", "listwise"])
+def test_rows_of_one_length_are_computed_without_padding(kind, make_folder, tmp_path, toy_groups):
+    trainer = trainer_of(kind, make_folder, tmp_path, row_chunk_tokens=1)
+    seen = token_rows(trainer)
+    batch = trainer.data_collator(toy_groups)
+    trainer.score(trainer.model, batch)
+    assert sorted(seen) == sorted((1, length) for length in batch["attention_mask"].sum(dim=1).tolist())
+
+
+def test_chunks_stay_within_the_budget_and_padding_is_left_out(make_folder, tmp_path, toy_groups):
+    trainer = trainer_of("yes_token", make_folder, tmp_path, row_chunk_tokens=400)
+    seen = token_rows(trainer)
+    batch = trainer.data_collator(toy_groups)
+    trainer.score(trainer.model, batch)
+    assert sum(rows for rows, _ in seen) == len(batch["input_ids"])
+    assert len(seen) > 1
+    assert all(rows * length <= 400 for rows, length in seen)
+    assert sum(rows * length for rows, length in seen) < batch["input_ids"].numel()
+
+
+def test_queries_filled_up_are_not_cut_and_passages_are(make_folder, tmp_path, toy_groups):
+    trainer = trainer_of("colbert, pylate", make_folder, tmp_path, row_chunk_tokens=1)
+    seen = token_rows(trainer)
+    batch = trainer.data_collator(toy_groups)
+    trainer.score(trainer.model, batch)
+    lengths = batch["passage_attention_mask"].sum(dim=1).tolist()
+    assert batch["query_counted"].sum(dim=1).tolist() == [21] * 4
+    assert sorted(seen) == sorted([tuple(batch["query_input_ids"].shape), *[(1, length) for length in lengths]])
+
+
+def test_chunks_are_at_most_as_many_rows_as_asked_for_whatever_the_budget(make_folder, tmp_path, toy_groups):
+    trainer = trainer_of("cross_encoder", make_folder, tmp_path, row_chunk_size=3, row_chunk_tokens=10_000)
+    seen = token_rows(trainer)
+    _, chunked = gradients(trainer, toy_groups)
+    _, whole = gradients(trainer_of("cross_encoder", make_folder, tmp_path), toy_groups)
+    assert [rows for rows, _ in seen] == [*[3] * 5, 1, 1, *[3] * 5]  # forward, and again backward
+    for name, gradient in whole.items():
+        torch.testing.assert_close(chunked[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_by_default_a_cpu_has_chunks_of_2048_tokens_and_compiled_code_has_none(make_folder, tmp_path):
+    trainer = trainer_of("cross_encoder", make_folder, tmp_path, row_chunk_tokens="auto")
+    assert trainer.row_chunk_tokens == 2048
+    trainer.args.torch_compile = True
+    assert trainer._row_tokens() == 0
 
 
 def test_an_adapter_trains_in_chunks(make_folder, tmp_path, toy_groups):

@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         term_weights=term_weights,
         eval_qrels=eval_qrels,
         row_chunk_size=training_args.row_chunk_size,
+        row_chunk_tokens=training_args.row_chunk_tokens,
         callbacks=early_stopping(training_args),
     )
     with record:

@@ -54,6 +54,11 @@ def vectors_class(parent: Any) -> Any:
             hidden = self.linear(hidden)
         return functional.normalize(hidden.float(), dim=-1).to(hidden.dtype) if normalize else hidden
 
+    def encode_passages(self: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What training makes of passages, of which only tokens that are attended to count."""
+        vectors: Tensor = self.encode(input_ids, attention_mask)
+        return vectors
+
     def forward(
         self: Any,
         query_input_ids: Tensor,
@@ -68,11 +73,11 @@ def vectors_class(parent: Any) -> Any:
             raise TypeError(f"this model makes token vectors and takes no {', '.join(stray)}")
         return VectorsOutput(
             query_vectors=self.encode(query_input_ids, query_attention_mask),
-            passage_vectors=self.encode(passage_input_ids, passage_attention_mask),
+            passage_vectors=self.encode_passages(passage_input_ids, passage_attention_mask),
         )
 
-    members = {"__init__": init, "encode": encode, "forward": forward, "__module__": __name__}
-    return type(parent.__name__, (parent,), members)
+    methods = {"__init__": init, "encode": encode, "encode_passages": encode_passages, "forward": forward}
+    return type(parent.__name__, (parent,), {**methods, "__module__": __name__})
 
 
 def encoder_class(source: Source, config: Any, student: str) -> Any:
