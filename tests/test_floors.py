@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "tevatron_distill"
 
 FLOORS = [
     {"schema"},
-    {"permutation", "memory", "sharing"},
+    {"permutation", "memory", "sharing", "plackett_luce"},
     {"formats", "sorting", "prompts", "metrics", "losses", "pair_sampling", "loading"},
     {"layouts", "candidate_metrics"},
     {"batching"},

@@ -19,6 +19,11 @@ SETTINGS = {
     "heapsort": [{"top_k": top_k, "num_child": children} for top_k in (1, 3, 50) for children in (1, 2, 3)],
     "bubblesort": [{"top_k": top_k, "num_child": children} for top_k in (1, 3, 50) for children in (1, 2, 3)],
 }
+SETTINGS["rechecked_heapsort"] = [
+    {"top_k": top_k, "num_child": children, "max_questions": questions}
+    for top_k in (1, 3, 50)
+    for children, questions in ((1, 250), (9, 70))
+]
 CASES = [(sort, settings) for sort in SORTS for settings in SETTINGS[sort]]
 
 
@@ -63,6 +68,20 @@ def test_a_sort_asks_no_fewer_and_no_more(num_passages, random, case):
 )
 def test_a_sort_whose_questions_do_not_depend_on_answers_is_exact(sort, settings, expected):
     assert question_bounds(sort, 100, **settings) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("num_child", "expected"), [(1, (99, 300)), (2, (50, 151)), (3, (33, 85)), (9, (11, 40)), (19, (6, 25))]
+)
+def test_the_top_ten_of_a_hundred_by_a_heap(num_child, expected):
+    # 85 is what setwise asks at the most, with three children
+    assert question_bounds("heapsort", 100, top_k=10, num_child=num_child) == expected
+
+
+def test_a_rechecked_heap_keeps_to_its_questions():
+    assert question_bounds("rechecked_heapsort", 100) == (11, 60)
+    assert question_bounds("rechecked_heapsort", 100, max_questions=50) == (11, 50)
+    assert [question_bounds("rechecked_heapsort", few) for few in (0, 1, 2)] == [(0, 0), (0, 0), (1, 1)]
 
 
 def test_prp_sliding_ten_compares_at_most_945_pairs_of_a_hundred():

@@ -13,6 +13,7 @@ from tevatron_distill.sorting import (
     heapsort,
     pointwise,
     question_size,
+    rechecked_heapsort,
     run_in_lockstep,
     sliding_window,
 )
@@ -22,6 +23,7 @@ PAIR_SORTS = {
     "sliding_window": lambda n, k: sliding_window(n, num_passes=k, window_size=2, step_size=1),
     "heapsort": lambda n, k: heapsort(n, top_k=k, num_child=1),
     "bubblesort": lambda n, k: bubblesort(n, top_k=k, num_child=1),
+    "rechecked_heapsort": lambda n, k: rechecked_heapsort(n, top_k=k, num_child=1, max_questions=400),
 }
 
 
@@ -180,6 +182,7 @@ def test_a_lying_judge_still_gets_a_permutation(name, data, num_passages):
         "sliding_window": {"num_passes": 3, "window_size": 4, "step_size": 2},
         "heapsort": {"top_k": 5, "num_child": 3},
         "bubblesort": {"top_k": 5, "num_child": 3},
+        "rechecked_heapsort": {"top_k": 5, "num_child": 3, "max_questions": 25},
         "pointwise": {},
     }[name]
     numbers = st.floats(allow_nan=False)
@@ -244,6 +247,15 @@ def test_the_number_of_questions_is_as_published(sort, published):
         assert most <= published * 1.16 if published < 400 else most <= published
 
 
+@pytest.mark.parametrize(("num_child", "counted"), [(1, 291), (3, 85)], ids=["pairs", "setwise"])
+def test_heapsort_asks_no_more_than_was_counted_whatever_the_first_stage(num_child, counted):
+    # of a pair that comes back, the teacher knows the answer
+    shuffled = [random.Random(seed).sample(range(100), 100) for seed in range(30)]
+    for worth in (*shuffled, nearly_sorted(1), list(range(100)), list(range(100, 0, -1))):
+        _, asked = run_alone(heapsort(100, 10, num_child), votes_of(worth))
+        assert len({tuple(sorted(question)) for question in asked}) <= counted
+
+
 @pytest.mark.parametrize(
     ("name", "keywords"),
     [
@@ -253,6 +265,7 @@ def test_the_number_of_questions_is_as_published(sort, published):
         ("heapsort", {"num_child": 1}),
         ("heapsort", {"num_child": 5}),
         ("bubblesort", {"num_child": 4}),
+        ("rechecked_heapsort", {"num_child": 9}),
     ],
 )
 def test_the_longest_question_is_foretold(name, keywords):
@@ -306,6 +319,8 @@ def test_a_round_asks_the_questions_of_all_queries_at_once():
         lambda: heapsort(5, 1, 0),
         lambda: bubblesort(5, 0, 1),
         lambda: bubblesort(5, 1, 0),
+        lambda: rechecked_heapsort(5, 0, 1),
+        lambda: rechecked_heapsort(100, 10, 3, 84),
     ],
 )
 def test_a_sort_refuses_settings_that_cannot_sort(sort):

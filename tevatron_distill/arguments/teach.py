@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments import check_choice, token_budget
 from tevatron_distill.arguments.server import ServerArguments
 from tevatron_distill.engines import CHAT_TEMPLATES, ENGINES
 from tevatron_distill.loading import DTYPES
 from tevatron_distill.permutation import FUSIONS
 from tevatron_distill.prompts import DEFAULT_INSTRUCTION, TEACHER_PROMPTS, AnswerKind, PointPrompt
 from tevatron_distill.schema import InputError
-from tevatron_distill.sorting import SORTS, question_size
+from tevatron_distill.sorting import SORTS, question_bounds, question_size
 from tevatron_distill.teachers import TEACHERS, TeacherRow
 
 ANSWERS: dict[str, AnswerKind | None] = {"auto": None, "generate": "text", "logits": "choice"}
@@ -25,13 +25,12 @@ def _rows(what: str) -> str:
 
 def _defaults(flag: str) -> str:
     """What a sort's flag is by default for each teacher that has such a sort."""
-    values = {
-        teacher: defaults[flag]
-        for teacher, row in TEACHERS.items()
-        for defaults in row.sorts.values()
-        if flag in defaults
-    }
-    return " (default: " + ", ".join(f"{teacher} {value}" for teacher, value in values.items()) + ")"
+    values: dict[str, list[str]] = {}
+    for teacher, row in TEACHERS.items():
+        for defaults in row.sorts.values():
+            if flag in defaults and str(defaults[flag]) not in values.setdefault(teacher, []):
+                values[teacher].append(str(defaults[flag]))
+    return " (default: " + ", ".join(f"{teacher} {' or '.join(given)}" for teacher, given in values.items()) + ")"
 
 
 @dataclass
@@ -93,11 +92,22 @@ class TeachArguments(ServerArguments):
     step_size: int | None = field(
         default=None, metadata={"help": f"how far the window of sliding_window moves{_defaults('step_size')}"}
     )
-    top_k: int = field(default=10, metadata={"help": "places that heapsort and bubblesort find; those behind are tied"})
+    top_k: int = field(
+        default=10,
+        metadata={"help": "places that heapsort, bubblesort and rechecked_heapsort find; those behind are tied"},
+    )
     num_child: int | None = field(
         default=None,
         metadata={
-            "help": f"passages beside the best so far in a question of heapsort and bubblesort{_defaults('num_child')}"
+            "help": "passages beside the best so far in a question of heapsort, bubblesort and "
+            f"rechecked_heapsort{_defaults('num_child')}"
+        },
+    )
+    max_questions: int | None = field(
+        default=None,
+        metadata={
+            "help": "questions that rechecked_heapsort asks about a query at the most: what heapsort leaves of them "
+            f"checks its answers, with the candidates' order as prior{_defaults('max_questions')}"
         },
     )
 
@@ -173,7 +183,10 @@ class TeachArguments(ServerArguments):
             "help": "tokens that a reasoning model may think before it writes its answer; 0 tells it not to think"
         },
     )
-    max_batch_tokens: int = field(default=16384, metadata={"help": "tokens of a batch, padding included"})
+    batch_tokens: str = field(
+        default="auto",
+        metadata={"help": "tokens of a batch, padding included: a number, or auto: what is fast on the device"},
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model"})
     similarity_weight: float = field(
         default=0.6, metadata={"help": "share of the cosine in the engine `similarity`; the first stage has the rest"}
@@ -196,6 +209,7 @@ class TeachArguments(ServerArguments):
         check_choice("answer", self.answer, list(ANSWERS))
         check_choice("chat_template", self.chat_template, CHAT_TEMPLATES)
         check_choice("dtype", self.dtype, list(DTYPES))
+        token_budget(self.batch_tokens)
         row = TEACHERS[self.teacher]
         self._fill_in(row)
         self._check_numbers()
@@ -219,8 +233,8 @@ class TeachArguments(ServerArguments):
                 setattr(self, flag, value)
 
     def _check_numbers(self) -> None:
-        flags = ("depth", "sort_depth", "queries_per_round", "max_length", "max_batch_tokens", "num_passes", "top_k")
-        for flag in (*flags, "num_child"):
+        flags = ("depth", "sort_depth", "queries_per_round", "max_length", "num_passes", "top_k")
+        for flag in (*flags, "num_child", "max_questions"):
             value = getattr(self, flag)
             if value is not None and value < 1:
                 raise InputError(f"--{flag} must be at least 1; got {value}")
@@ -284,6 +298,8 @@ class TeachArguments(ServerArguments):
             raise InputError(f"--instruction is for --prompt qwen3_reranker; --prompt {self.prompt} has no room for it")
         if self.num_shuffles and self.sort == "pointwise":
             raise InputError("--num_shuffles changes nothing where each passage is judged by itself; leave it out")
+        if self.num_shuffles and self.sort == "rechecked_heapsort":
+            raise InputError("--num_shuffles takes from rechecked_heapsort the order that it trusts; leave it out")
         self._check_question(row)
 
     def _check_question(self, row: TeacherRow) -> None:
@@ -299,8 +315,18 @@ class TeachArguments(ServerArguments):
                     "--window_size must be at least 2 and --step_size lie in 1..window_size - 1; "
                     f"got {window} and {step}"
                 )
-        if self.teacher == "pairwise" and self.sort == "heapsort" and self.num_child != 1:
+        if self.teacher == "pairwise" and "heapsort" in (self.sort or "") and self.num_child != 1:
             raise InputError(f"--teacher pairwise compares two passages: --num_child must be 1; got {self.num_child}")
+        if self.sort == "rechecked_heapsort":
+            depth = min(self.sort_depth or self.depth, self.depth)
+            _, needed = question_bounds("heapsort", depth, top_k=self.top_k, num_child=self.num_child)
+            if needed > (self.max_questions or 0):
+                raise InputError(
+                    f"--max_questions must be at least {needed} for {depth} passages, --top_k {self.top_k} and "
+                    f"--num_child {self.num_child}; got {self.max_questions}; more --num_child need fewer questions"
+                )
+        elif self.max_questions is not None:
+            raise InputError(f"--max_questions is for --sort rechecked_heapsort; got --sort {self.sort}")
         if row.answers:  # sets and lists, which may run out of labels
             row.prompts[self.prompt or ""].labels(min(self.question_size, self.sort_depth or self.depth, self.depth))
 

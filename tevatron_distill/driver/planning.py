@@ -30,7 +30,8 @@ def plan_of(args: TeachArguments, prompt: TeacherPrompt | None, candidates: Iter
     row = TEACHERS[args.teacher]
     if not row.sorts or prompt is None:
         raise InputError(f"--plan is for teachers that ask an engine; --teacher {args.teacher} does not; leave it out")
-    sorts = {flag: getattr(args, flag) for flag in ("num_passes", "window_size", "step_size", "top_k", "num_child")}
+    flags = ("num_passes", "window_size", "step_size", "top_k", "num_child", "max_questions")
+    sorts = {flag: getattr(args, flag) for flag in flags}
     plan = plan_questions(
         row.make(prompt),
         candidates,
