@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tevatron_distill.metrics import Evaluation
 from tevatron_distill.schema import Group, InputError, Run
@@ -125,17 +124,13 @@ def _agreement(scores: Mapping[str, float], group: Group) -> list[float]:
         if passage.docid in scores
     ]
     first, second = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
-    ranks = _ranks(first), _ranks(second)
+    import scipy.stats  # takes longer than all else here
+
+    ranks = scipy.stats.rankdata(-first), scipy.stats.rankdata(-second)
     footrule = float(np.abs(ranks[0] - ranks[1]).sum())
     if np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
         return [math.nan, math.nan, footrule]
     return [float(np.corrcoef(first, second)[0, 1]), float(np.corrcoef(*ranks)[0, 1]), footrule]
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1-based ranks, the largest value first; equal values share the mean of their ranks."""
-    larger, equal = (compare(values, values[:, None]).sum(axis=1) for compare in (np.greater, np.equal))
-    return larger + (equal + 1) / 2  # as scipy.stats.rankdata, which takes a second to be imported
 
 
 def _best_system(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import transformers.hf_argparser  # noqa: F401  (whatever ran before)
 
 from tevatron_distill.arguments import parser
 from tevatron_distill.driver.main import VERBS
@@ -45,7 +46,7 @@ def work(tmp_path_factory):
             "retrieve --corpus_path corpus.jsonl --queries_path queries.jsonl --retrieval_results first "
             "--output_path rows.jsonl",
         ],
-        ["evaluate --run_path first second --qrels_path qrels"],
+        ["evaluate --run_path first --qrels_path qrels"],
         [
             "convert --input first --output first.trec --to trec",
             "convert --input first --output first.parquet --to parquet",
