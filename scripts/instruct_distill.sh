@@ -25,7 +25,7 @@ mkdir -p "$work"
 driver() { python -m "tevatron_distill.driver.$1" "${@:2}"; }
 
 driver teach --dataset_path "$rows" --depth 20 --teacher pairwise --sort allpair --prompt instructdistill \
-  --engine hf --model_name_or_path "$model" --dtype bfloat16 --max_batch_tokens 65536 \
+  --engine hf --model_name_or_path "$model" --dtype bfloat16 --batch_tokens 65536 \
   --output_path "$work/groups.jsonl"
 deepspeed --num_gpus "${GPUS:-4}" --module tevatron_distill.driver.train \
   --deepspeed deepspeed/ds_zero2_config.json --model_name_or_path "$model" --student yes_token --loss rank_net \

@@ -215,7 +215,7 @@ class Victim:
         rows = self._write("rows.jsonl", tiny_models.rerank_lines(24, 6))
         return [
             *("--dataset_path", str(rows), "--model_name_or_path", str(model), "--output_path", "OUT/groups.jsonl"),
-            *("--engine", "hf", "--sort", "heapsort", "--queries_per_round", "4", "--max_batch_tokens", "2000"),
+            *("--engine", "hf", "--sort", "heapsort", "--queries_per_round", "4", "--batch_tokens", "2000"),
             *("--run_path", "OUT/teacher.trec", "--permutation_path", "OUT/permutations.json"),
             *("--record_path", "OUT/answers.jsonl"),
         ]

@@ -107,7 +107,7 @@ def test_groups_run_permutations_and_report_are_written(rows, t5_folder, tmp_pat
 def test_a_run_that_was_cut_goes_on_and_ends_with_the_same_bytes(
     rows, t5_folder, tmp_path, stop_after, sort, num_batches
 ):
-    settings = ["--sort", sort, "--max_batch_tokens", "1000"]
+    settings = ["--sort", sort, "--batch_tokens", "1000"]
     whole, cut = tmp_path / "whole" / "groups.jsonl", tmp_path / "cut" / "groups.jsonl"
     asked = stop_after(-1)
     teach.main(flags(rows, t5_folder, whole, *settings, "--run_path", str(whole.parent / "t.trec")))

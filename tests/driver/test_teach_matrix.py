@@ -86,7 +86,7 @@ ONE_OF_EACH_KIND = [
 def test_a_run_that_was_cut_ends_with_the_same_bytes_and_its_log_is_replayed(way, model, rows, models, tmp_path):
     folder, log = models(model), tmp_path / "log.jsonl"
     whole, cut, again = (tmp_path / name / "groups.jsonl" for name in ("whole", "cut", "again"))
-    words = [*flags_of(*way), "--model_name_or_path", str(folder), "--max_batch_tokens", "1500"]
+    words = [*flags_of(*way), "--model_name_or_path", str(folder), "--batch_tokens", "1500"]
     teach.main(teach_flags(rows, whole, *words, "--record_path", str(log)))
     with cut_after(1) as stopped, pytest.raises(stopped):
         teach.main(teach_flags(rows, cut, *words))

@@ -92,7 +92,7 @@ def chat_folder(llama_folder, tmp_path):
 
 
 def test_the_answers_are_those_of_plain_transformers(folder):
-    engine = HFEngine(str(folder), dtype="float32", max_batch_tokens=600)
+    engine = HFEngine(str(folder), dtype="float32", batch_tokens=600 if "t5" in folder.name else 60)
     answers = {}
     batches = engine.batches(REQUESTS)
     for batch in batches:
@@ -110,13 +110,13 @@ def test_an_answer_does_not_depend_on_its_batch(folder):
 
 
 def test_batches_hold_each_request_once_within_the_budget(t5_folder):
-    engine = HFEngine(str(t5_folder), max_batch_tokens=500)
+    engine = HFEngine(str(t5_folder), batch_tokens=500)
     batches = engine.batches(REQUESTS)
     assert sorted(index for batch in batches for index in batch) == list(range(len(REQUESTS)))
     for batch in batches:
         lengths = [len(ids_of(engine, REQUESTS[index])) for index in batch]
         assert len(batch) == 1 or len(batch) * max(lengths) <= 500 * 1.1
-    assert [len(batch) for batch in HFEngine(str(t5_folder), max_batch_tokens=1).batches(REQUESTS)] == [1] * 12
+    assert [len(batch) for batch in HFEngine(str(t5_folder), batch_tokens=1).batches(REQUESTS)] == [1] * 12
 
 
 def test_tokens_are_counted_without_padding(llama_folder, t5_folder):

@@ -56,7 +56,7 @@ def test_both_orders_of_a_pair_agree(bert_folder):
 
 
 def test_each_text_is_encoded_once(bert_folder):
-    engine = SimilarityEngine(str(bert_folder), max_batch_tokens=1)
+    engine = SimilarityEngine(str(bert_folder), batch_tokens=1)
     other = replace(CANDIDATES, query_id="q2", query="red", passages=CANDIDATES.passages[1:], scores=(1.0, 2.0))
     engine.answer([ask_about(0, 1), ask_about(1, 2), ask_about(0, 1, other)])
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
@@ -71,7 +71,7 @@ def test_each_text_is_encoded_once(bert_folder):
 def test_a_prepared_run_answers_the_same_wherever_it_begins(bert_folder):
     others = [replace(CANDIDATES, query_id=f"q{n}", query=f"{'cat ' * n}") for n in range(2, 9)]
     asked = [ask_about(0, 1, candidates) for candidates in [CANDIDATES, *others]]
-    engines = [SimilarityEngine(str(bert_folder), max_batch_tokens=40) for _ in range(2)]
+    engines = [SimilarityEngine(str(bert_folder), batch_tokens=40) for _ in range(2)]
     for engine in engines:
         engine.prepare([CANDIDATES, *others], PROMPT, 2)
     forward = engines[0].answer(asked)

@@ -98,3 +98,17 @@ def check_choice(flag: str, value: object, choices: Sequence[str]) -> None:
     """
     if value not in choices:
         raise InputError(f"--{flag} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def token_budget(batch_tokens: object) -> int | None:
+    """The tokens of a batch that ``--batch_tokens`` says; None for ``auto``.
+
+    Raises:
+        InputError: if it is neither a number from 1 nor ``auto``.
+    """
+    given = str(batch_tokens)
+    if given == "auto":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(f"--batch_tokens must be auto or a number from 1; got {given!r}")
+    return int(given)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.arguments import parse_arguments
+from tevatron_distill.arguments import parse_arguments, token_budget
 from tevatron_distill.arguments.data import DatasetArguments
 from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.arguments.teach import ANSWERS, TeachArguments
@@ -201,7 +201,7 @@ def planned_prompt(args: TeachArguments) -> TeacherPrompt | None:
 
 def keywords_of(make: Callable[..., Any], args: TeachArguments) -> dict[str, Any]:
     """The flags that ``make`` takes; a flag and its keyword have one spelling."""
-    flags = as_mapping(args)
+    flags = {**as_mapping(args), "batch_tokens": token_budget(args.batch_tokens)}
     return {name: flags[name] for name in inspect.signature(make).parameters if name in flags}
 
 

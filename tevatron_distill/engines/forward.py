@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from tevatron_distill.batching import Budget
 from tevatron_distill.engines.chat import END_THINK, THINK
 from tevatron_distill.engines.encoding import Encoded
+from tevatron_distill.engines.head import Head
 from tevatron_distill.layouts.rows import Row, pad_rows
+from tevatron_distill.shared_prefix import LEAST_SAVED, can_share_prefixes, find_families, last_outputs, share_saved
 
 
 class Forward:
@@ -40,17 +43,46 @@ class Forward:
             decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
         )
         model.generation_config = self._greedy
+        few = Encoded([1, 2, 3], [0, 1], [], [], 0, False)
+        self._head = Head(
+            model, lambda: self._decode([few], [[0, 1]]) if self._is_encoder_decoder else self._continue([[1, 2, 3]], 3)
+        )
+        self._shares = can_share_prefixes(model)
 
     @torch.inference_mode()
     def choice(self, rows: Sequence[Encoded]) -> list[tuple[float, ...]]:
         """The logits of each row's labels at the answer's first open place."""
-        if self._is_encoder_decoder:
-            logits = self._decode(rows, [row.decoder_ids for row in rows])
-            last = torch.tensor([len(row.decoder_ids) - 1 for row in rows], device=logits.device)
-            logits = logits[torch.arange(len(rows), device=logits.device), last]  # [R, V]
-        else:
-            logits = self._continue([row.input_ids for row in rows], keep=1)[:, -1]
-        return [tuple(line[row.labels].float().tolist()) for row, line in zip(rows, logits, strict=True)]
+        with self._head.rows(_labels(rows)) as places:
+            if self._is_encoder_decoder:
+                logits = self._decode(rows, [row.decoder_ids for row in rows])
+                last = torch.tensor([len(row.decoder_ids) - 1 for row in rows], device=logits.device)
+                logits = logits[torch.arange(len(rows), device=logits.device), last]  # [R, labels]
+            else:
+                logits = self._continue([row.input_ids for row in rows], keep=1)[:, -1]
+        return _read(rows, logits, places)
+
+    def related_choices(
+        self, rows: Sequence[Encoded], max_tokens: int, budget: Budget
+    ) -> list[tuple[float, ...]] | None:
+        """The same for a decoder's rows that begin alike, their beginnings computed once; None where it does not pay.
+
+        Args:
+            rows: of any number; batches are formed here.
+            max_tokens: budget of a batch.
+            budget: what is left of it when memory has run out.
+        """
+        if not self._shares:
+            return None
+        prompts = [row.input_ids for row in rows]
+        families = find_families(prompts)
+        if share_saved(prompts, families) < LEAST_SAVED:
+            return None
+        pad = self._tokenizer.pad_token_id
+        with self._head.rows(_labels(rows)) as places:
+            logits = last_outputs(
+                self._model, prompts, families, pad_token_id=pad, max_tokens=max_tokens, budget=budget
+            )
+        return _read(rows, logits, places)
 
     @torch.inference_mode()
     def likelihood(self, rows: Sequence[Encoded]) -> list[tuple[float, ...]]:
@@ -115,6 +147,17 @@ class Forward:
         side = "left" if left else "right"
         padded = pad_rows([Row(ids) for ids in rows], self._tokenizer.pad_token_id, side)
         return {name: padded[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
+
+
+def _labels(rows: Sequence[Encoded]) -> list[int]:
+    return sorted({token for row in rows for token in row.labels})
+
+
+def _read(rows: Sequence[Encoded], logits: Tensor, places: Mapping[int, int]) -> list[tuple[float, ...]]:
+    """Each row's labels from its logits ``[R, V]``; a token's stands at its place."""
+    lines = logits[:, list(places.values())].float().tolist()
+    at = {token: place for place, token in enumerate(places)}
+    return [tuple(line[at[token]] for token in row.labels) for row, line in zip(rows, lines, strict=True)]
 
 
 def without_thoughts(tokenizer: Any, row: Encoded, said: list[int]) -> str:

@@ -8,11 +8,11 @@ from functools import cached_property, partial
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from tevatron_distill.batching import Budget, run_batches, token_budget_batches
+from tevatron_distill.batching import Budget, auto_batch_tokens, run_batches, token_budget_batches
 from tevatron_distill.engines.encoding import Encoded, Encoder
 from tevatron_distill.engines.forward import Forward
 from tevatron_distill.engines.identity import model_identity
-from tevatron_distill.engines.loading import check_dtype, load_model
+from tevatron_distill.engines.loading import answering_device, check_dtype, load_model
 from tevatron_distill.engines.request import Answer, Request, check_kind
 from tevatron_distill.loading import read_config, read_tokenizer
 from tevatron_distill.prompts import Prompt
@@ -20,6 +20,8 @@ from tevatron_distill.schema import Candidates
 
 MOST_MENTIONS = 4
 """How often a prompt names its query at most, its target included."""
+BUDGETS_PER_BLOCK = 8
+"""A decoder's requests are answered in blocks of so many batches: those that begin alike together."""
 
 
 class HFEngine:
@@ -40,7 +42,8 @@ class HFEngine:
             published plain prompt; ``always`` refuses a model without a template.
         max_length: tokens of a prompt, for decoders together with its answer; passages are shortened to fit, the
             words around them never.
-        max_batch_tokens: tokens of a batch, padding and room for answers included; a batch holds at least one prompt.
+        batch_tokens: tokens of a batch, padding and room for answers included; a batch holds at least one prompt. None
+            is `auto_batch_tokens`.
         thinking_tokens: tokens that a reasoning model may think before it writes its answer; 0 tells it not to think.
             Labels and likelihoods are asked without thoughts.
         trust_remote_code: run code that comes with the model.
@@ -60,7 +63,7 @@ class HFEngine:
         dtype: str = "auto",
         chat_template: str = "auto",
         max_length: int = 1024,
-        max_batch_tokens: int = 16384,
+        batch_tokens: int | None = None,
         thinking_tokens: int = 0,
         trust_remote_code: bool = False,
     ) -> None:
@@ -68,12 +71,13 @@ class HFEngine:
         self.num_tokens = 0
         self.num_shortened = 0
         self._dtype = dtype
-        self._max_batch_tokens = max_batch_tokens
-        self.budget = Budget(max_batch_tokens)
         self._thinking_tokens = thinking_tokens
         self._trust_remote_code = trust_remote_code
         self._config = read_config(model_name_or_path, trust_remote_code=trust_remote_code)
         check_dtype(dtype, self._config.model_type, model_name_or_path)
+        hidden_size = self._config.get_text_config().hidden_size
+        self._batch_tokens = batch_tokens or auto_batch_tokens(answering_device(), hidden_size)
+        self.budget = Budget(self._batch_tokens)
         self._tokenizer, _ = read_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
         self._encoder = Encoder(
             self._tokenizer, self._config, model_name_or_path, chat_template, max_length, thinking_tokens
@@ -123,7 +127,11 @@ class HFEngine:
         return json.dumps([shown, self._encoder.prefix(request), *asked], ensure_ascii=False)
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Prompts of like length together, longest first, within the token budget."""
+        """Prompts of like length together, longest first, within the token budget.
+
+        For decoders, which can compute a common beginning once, blocks of several batches: those of a query with the
+        same first passages together, and these families by their longest prompt.
+        """
         texts = {text for request in requests for text in (request.candidates.query, *request.passages)}
         lengths = dict(zip(texts, self._count_tokens(list(texts)), strict=True))
         frames: dict[tuple[str, int], int] = {}
@@ -134,7 +142,10 @@ class HFEngine:
                 frames[key] = len(self._encoder.frame(request).input_ids)
             size = frames[key] + lengths[request.candidates.query] + sum(lengths[text] for text in request.passages)
             sizes.append(min(self._encoder.max_length, size + self._encoder.room(request)))
-        return token_budget_batches(sizes, self._max_batch_tokens)
+        if self._encoder.is_encoder_decoder:
+            return token_budget_batches(sizes, self._batch_tokens)
+        own = [lengths[request.passages[-1]] if request.passages else 0 for request in requests]
+        return _blocks(requests, sizes, own, BUDGETS_PER_BLOCK * self._batch_tokens)
 
     def _count_tokens(self, texts: list[str]) -> list[int]:
         if not texts:
@@ -152,8 +163,18 @@ class HFEngine:
         answers: dict[int, Answer] = {}
         lengths = [row.num_tokens + row.room for row in encoded]
         for (kind, _), rows in alike.items():
+            related = (
+                forward.related_choices([encoded[row] for row in rows], self._batch_tokens, self.budget)
+                if kind == "choice"
+                else None
+            )
+            if related is not None:
+                answers.update(zip(rows, related, strict=True))
+                continue
             ask = partial(self._ask, forward, kind, encoded)
-            for batch, found in run_batches(ask, [rows], lengths, self.budget):
+            cut = token_budget_batches([lengths[row] for row in rows], self._batch_tokens)
+            batches = [[rows[place] for place in batch] for batch in cut]
+            for batch, found in run_batches(ask, batches, lengths, self.budget):
                 answers.update(zip(batch, found, strict=True))
         self.num_tokens += sum(row.num_tokens for row in encoded)
         self.num_shortened += sum(row.shortened for row in encoded)
@@ -172,3 +193,31 @@ class HFEngine:
         texts, num_tokens = forward.text(rows)
         self.num_tokens += num_tokens
         return texts
+
+
+def _blocks(requests: Sequence[Request], sizes: Sequence[int], own: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Families of requests, longest first, in blocks of so many tokens; a block cuts a family only that is larger.
+
+    Args:
+        requests: of decoders.
+        sizes: about how many tokens each prompt has.
+        own: about how many of them its relatives do not share.
+        max_tokens: of a block, those that are shared counted once.
+    """
+    families: dict[tuple[str, str, str, tuple[str, ...]], list[int]] = {}
+    for index, request in enumerate(requests):
+        key = request.prompt.name, request.candidates.query_id, request.candidates.query, request.passages[:-1]
+        families.setdefault(key, []).append(index)
+    blocks: list[list[int]] = []
+    room = 0
+    for family in sorted(families.values(), key=lambda family: -max(sizes[index] for index in family)):
+        shared = max(sizes[index] - own[index] for index in family)
+        fits = shared + sum(own[index] for index in family) <= room
+        room = room - shared if fits else 0
+        for index in family:
+            if room <= 0:
+                blocks.append([])
+                room = max_tokens - shared
+            blocks[-1].append(index)
+            room -= own[index]
+    return blocks

@@ -47,4 +47,9 @@ def load_model(auto_class: Any, model_name_or_path: str, dtype: str, *, trust_re
             f"({', '.join(missing[:4])}); give a folder that was saved with its head"
         )
     check_dtype(str(model.dtype).removeprefix("torch."), model.config.model_type, model_name_or_path)
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval().to(answering_device())
+
+
+def answering_device() -> str:
+    """Where models answer: a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel
 
-from tevatron_distill.batching import token_budget_batches
+from tevatron_distill.batching import auto_batch_tokens, token_budget_batches
 from tevatron_distill.engines.identity import model_identity
-from tevatron_distill.engines.loading import check_dtype, load_model
+from tevatron_distill.engines.loading import answering_device, check_dtype, load_model
 from tevatron_distill.engines.request import Answer, Request, check_kind
 from tevatron_distill.loading import read_config, read_tokenizer
 from tevatron_distill.prompts import Prompt
@@ -43,7 +43,7 @@ class SimilarityEngine:
         model_name_or_path: sentence encoder, by its name on the hub or its folder.
         dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
         max_length: tokens of a text that are read, within what the encoder can take.
-        max_batch_tokens: tokens of a batch, padding included.
+        batch_tokens: tokens of a batch, padding included; None is `auto_batch_tokens`.
         similarity_weight: share of the cosine, from 0 to 1.
         similarity_temperature: difference of worth that makes a preference of .73; above 0.
         trust_remote_code: run code that comes with the model.
@@ -61,7 +61,7 @@ class SimilarityEngine:
         *,
         dtype: str = "auto",
         max_length: int = 1024,
-        max_batch_tokens: int = 16384,
+        batch_tokens: int | None = None,
         similarity_weight: float = 0.6,
         similarity_temperature: float = 1.0,
         trust_remote_code: bool = False,
@@ -70,7 +70,6 @@ class SimilarityEngine:
         self.num_tokens = 0
         self.num_shortened = 0
         self._dtype = dtype
-        self._max_batch_tokens = max_batch_tokens
         self._weight = similarity_weight
         self._temperature = similarity_temperature
         self._trust_remote_code = trust_remote_code
@@ -81,6 +80,7 @@ class SimilarityEngine:
                 f"({self._config.model_type}); use --engine hf for it"
             )
         check_dtype(dtype, self._config.model_type, model_name_or_path)
+        self._batch_tokens = batch_tokens or auto_batch_tokens(answering_device(), self._config.hidden_size)
         self._tokenizer, _ = read_tokenizer(model_name_or_path, trust_remote_code=trust_remote_code)
         positions = getattr(self._config.get_text_config(), "max_position_embeddings", None)
         self._max_length = min(max_length, positions or max_length, self._tokenizer.model_max_length)
@@ -164,7 +164,7 @@ class SimilarityEngine:
         if not unseen:
             return
         encoded = self._tokenizer(unseen, truncation=True, max_length=self._max_length)["input_ids"]
-        for batch in token_budget_batches([len(ids) for ids in encoded], self._max_batch_tokens):
+        for batch in token_budget_batches([len(ids) for ids in encoded], self._batch_tokens):
             self._batch_of.update((unseen[index], len(self._planned)) for index in batch)
             self._planned.append([unseen[index] for index in batch])
 
