@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import build_bert, build_causal, build_t5
 
+from tevatron_distill.batching import auto_batch_tokens
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.reranker import Reranker, dual
 from tevatron_distill.schema import Candidates, InputError, Passage
@@ -33,10 +34,21 @@ def make(request, make_folder):
 def test_scores_do_not_depend_on_batches_or_on_other_lists(make):
     whole = make().score_candidates(LISTS)
     assert [len(row) for row in whole] == [7, 2, 1]
-    tight = make(max_batch_tokens=1).score_candidates(LISTS)
+    tight = make(batch_tokens=1).score_candidates(LISTS)
     for one, row, alone in zip(LISTS, whole, tight, strict=True):
         assert alone == pytest.approx(row, abs=1e-4)
         assert make().score_candidates([one])[0] == pytest.approx(row, abs=1e-4)
+
+
+def test_on_a_cpu_rows_are_padded_to_the_longest_of_their_batch_only(make):
+    ranker = make(pad_to_multiple_of=64)
+    ranker.rank("one two", ["red green"] * 3)
+    assert ranker.batcher.count.real_share == 1
+
+
+def test_the_budget_is_that_of_the_device_where_none_is_given(make):
+    assert make().batcher.batch_tokens == auto_batch_tokens("cpu", 32)
+    assert make(batch_tokens=77).batcher.batch_tokens == 77
 
 
 def test_ranking_texts_gives_positions_and_ranking_passages_gives_docids(make):

@@ -210,6 +210,8 @@ def test_the_weight_goes_from_the_student_alone_to_the_first_stage_alone(command
     [
         (("--first_stage_weight", "1.5"), "must lie in 0..1"),
         (("--depth", "0"), "--depth must be at least 1"),
+        (("--batch_tokens", "0"), "--batch_tokens must be auto or a number from 1; got '0'"),
+        (("--batch_tokens", "many"), "--batch_tokens must be auto or a number from 1; got 'many'"),
         (("--rerank_max_len", "0"), "--rerank_max_len must be more than 0"),
         (("--rerank_output_path", ""), "--rerank_output_path must name the run"),
         (("--fp16", "True", "--bf16", "True", "--use_cpu", "False"), "GPU|TrainingArguments"),

@@ -20,12 +20,12 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize("limit", [30, 60])
+@pytest.mark.parametrize("limit", [20, 40])
 def test_what_does_not_fit_is_tried_once_and_remembered_by_later_blocks(bert_classifier_folder, limit):
-    whole = Reranker.from_pretrained(str(bert_classifier_folder), device="cpu", max_batch_tokens=200)
+    whole = Reranker.from_pretrained(str(bert_classifier_folder), device="cpu", batch_tokens=200)
     expected = [whole.score_candidates([one])[0] for one in LISTS]
     assert whole.batcher.budget.report() == {}
-    small = Reranker.from_pretrained(str(bert_classifier_folder), device="cpu", max_batch_tokens=200)
+    small = Reranker.from_pretrained(str(bert_classifier_folder), device="cpu", batch_tokens=200)
     failures, forward = [], small.model.forward
 
     def cramped(*args, **inputs):

@@ -103,7 +103,7 @@ def test_one_order_shows_each_pair_once_in_the_first_stages_order(make):
 def test_scores_of_a_list_do_not_depend_on_other_lists_or_on_batches(make, monkeypatch):
     whole = make().score_candidates(LISTS)
     monkeypatch.setattr(pair, "ROWS_AT_ONCE", 5)
-    for one, row, tight in zip(LISTS, whole, make(max_batch_tokens=1).score_candidates(LISTS), strict=True):
+    for one, row, tight in zip(LISTS, whole, make(batch_tokens=1).score_candidates(LISTS), strict=True):
         assert tight == pytest.approx(row, abs=1e-4)
         assert make().score_candidates([one])[0] == pytest.approx(row, abs=1e-4)
 

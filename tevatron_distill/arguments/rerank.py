@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments import check_choice, token_budget
 from tevatron_distill.schema import InputError
 
 OUTPUT_FORMATS = ("tevatron", "trec")
@@ -21,10 +21,11 @@ class RerankArguments:
         metadata={"choices": list(OUTPUT_FORMATS), "help": "three columns (qid, docid, score) or TREC's six"},
     )
     depth: int | None = field(default=None, metadata={"help": "only the first candidates of each query (default: all)"})
-    max_batch_tokens: int | None = field(
-        default=None,
+    batch_tokens: str = field(
+        default="auto",
         metadata={
-            "help": "tokens of a batch, padding included (default: --per_device_eval_batch_size rows of full length)"
+            "help": "tokens of a batch, padding included: a number, or auto: --per_device_eval_batch_size rows of full "
+            "length where that is given and not 8, else what is fast on the device"
         },
     )
     passage_vectors_path: str | None = field(
@@ -52,7 +53,6 @@ class RerankArguments:
             raise InputError("--rerank_output_path must name the run to write; got none")
         if not 0 <= self.first_stage_weight <= 1:
             raise InputError(f"--first_stage_weight must lie in 0..1; got {self.first_stage_weight}")
-        for name in ("depth", "max_batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name} must be at least 1; got {value}")
+        if self.depth is not None and self.depth < 1:
+            raise InputError(f"--depth must be at least 1; got {self.depth}")
+        token_budget(self.batch_tokens)

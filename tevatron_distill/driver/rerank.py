@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.arguments import parse_arguments
+from tevatron_distill.arguments import parse_arguments, token_budget
 from tevatron_distill.arguments.data import DatasetArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments, student_keywords
 from tevatron_distill.arguments.rerank import RerankArguments
@@ -29,6 +29,8 @@ from tevatron_distill.students import load_student
 from tevatron_distill.training_arguments import DistillTrainingArguments
 
 BLOCK_PAIRS = 1024
+HF_BATCH_SIZE = 8
+"""``--per_device_eval_batch_size`` where nobody gave one."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model_args, layout_args, data_args, rerank_args, share_args, training_args = parse(argv)
     dtype = model_args.dtype or chosen_dtype(training_args)
     num_rows = training_args.per_device_eval_batch_size
+    num_rows = 0 if num_rows == HF_BATCH_SIZE else num_rows
     with BlockOutput(
         rerank_args.rerank_output_path or "",
         as_mapping(model_args, layout_args, data_args, rerank_args)
@@ -142,13 +145,13 @@ class Reranking:
             student: keywords of `load_student`.
             rerank_args: what is written.
             candidates: all lists, for passage vectors that are to be stored.
-            num_rows: rows of full length that a batch has room for, where no budget is given.
+            num_rows: rows of full length that a batch has room for, where no budget is given; 0 for no wish.
             device: where it runs; None takes a GPU where there is one.
         """
         loaded = load_student(**student)
         settings = loaded.layout.settings
         full = settings.passage_max_len if isinstance(loaded.layout, DualLayout) else settings.rerank_max_len
-        budget = rerank_args.max_batch_tokens or num_rows * (full or 1)
+        budget = token_budget(rerank_args.batch_tokens) or num_rows * (full or 1) or None
         reranker = Reranker(loaded.model, loaded.layout, device, budget)
         if rerank_args.passage_vectors_path:
             reranker.use_passage_vectors(rerank_args.passage_vectors_path, candidates)
@@ -241,7 +244,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     if report.get("out_of_memory"):
         print(
             f"memory ran out {report['out_of_memory']} times: batches were halved, and scores may differ in their last "
-            "digits; a smaller --max_batch_tokens avoids it"
+            "digits; a smaller --batch_tokens avoids it"
         )
     print(f"peak memory {max(one.get('peak_memory_mib', 0.0) for one in said):.0f} MiB a process")
 

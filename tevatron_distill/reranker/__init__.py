@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from tevatron_distill.batching import auto_batch_tokens
 from tevatron_distill.layouts import DualLayout, Layout, ListLayout, MetricsLayout, PairLayout, PointLayout
 from tevatron_distill.reranker.batches import Batcher, TokenCount
 from tevatron_distill.reranker.compare import Comparisons
@@ -22,9 +25,6 @@ from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
 
 __all__ = ["SCORERS", "Reranker", "TokenCount", "default_device", "default_dtype"]
-
-MAX_BATCH_TOKENS = 16384
-
 
 SCORERS: dict[type, Callable[..., list[list[float]]]] = {
     PointLayout: score_rows,
@@ -43,7 +43,7 @@ class Reranker(Comparisons):
         model: the student's model.
         layout: the student's layout (with its tokenizer and settings).
         device: where it runs; None takes a GPU where there is one.
-        max_batch_tokens: budget of a batch, padding included.
+        batch_tokens: budget of a batch, padding included; None is that of `auto_batch_tokens`.
 
     Attributes:
         batcher: forms the batches, and counts the tokens that have gone through the model.
@@ -57,12 +57,16 @@ class Reranker(Comparisons):
         model: Any,
         layout: Layout,
         device: str | torch.device | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> None:
         self.device = torch.device(device or default_device())
         self.model = model.to(self.device).eval()
-        self.layout = layout
-        self.batcher = Batcher(self.device, max_batch_tokens)
+        self.layout = layout if self.device.type != "cpu" else unrounded(layout)
+        if batch_tokens is None:
+            batch_tokens = auto_batch_tokens(
+                self.device.type, getattr(model.config.get_text_config(), "hidden_size", 0)
+            )
+        self.batcher = Batcher(self.device, batch_tokens)
 
     @classmethod
     def from_pretrained(
@@ -72,7 +76,7 @@ class Reranker(Comparisons):
         *,
         device: str | torch.device | None = None,
         dtype: str | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        batch_tokens: int | None = None,
         lora_name_or_path: str | None = None,
         attn_implementation: str | None = None,
         trust_remote_code: bool = False,
@@ -86,7 +90,7 @@ class Reranker(Comparisons):
             device: where it runs; None takes a GPU where there is one.
             dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (the folder's own); None is float32 on a CPU and
                 the folder's own elsewhere.
-            max_batch_tokens: budget of a batch, padding included.
+            batch_tokens: budget of a batch, padding included; None is that of `auto_batch_tokens`.
             lora_name_or_path: adapter to merge into the model.
             attn_implementation: as in transformers.
             trust_remote_code: run code that the model's folder brings.
@@ -103,7 +107,7 @@ class Reranker(Comparisons):
             lora_name_or_path=lora_name_or_path,
         )
         loaded = load_student(str(path), student, options=options, settings=settings)
-        return cls(loaded.model, loaded.layout, device, max_batch_tokens)
+        return cls(loaded.model, loaded.layout, device, batch_tokens)
 
     @overload
     def rank(self, query: str, passages: Sequence[str]) -> list[tuple[int, float]]: ...
@@ -236,6 +240,14 @@ class Reranker(Comparisons):
             write_store(folder, list(distinct.values()), layout, identity, encode)
         self.passage_vectors = VectorStore(folder, identity)
         return self.passage_vectors
+
+
+def unrounded(layout: Layout) -> Layout:
+    """A layout that pads rows to the longest of a batch and no further; round lengths are a GPU's need."""
+    settings = dataclasses.replace(layout.settings, pad_to_multiple_of=1)
+    copied = copy.copy(layout)
+    copied.settings = settings
+    return copied
 
 
 def default_device() -> torch.device:

@@ -58,18 +58,18 @@ class Batcher:
 
     Args:
         device: where the model is.
-        max_batch_tokens: budget of a batch, padding included.
+        batch_tokens: budget of a batch, padding included.
         count: what has gone through the model.
-        budget: what is left of ``max_batch_tokens`` when memory has run out.
+        budget: what is left of ``batch_tokens`` when memory has run out.
     """
 
     device: torch.device
-    max_batch_tokens: int
+    batch_tokens: int
     count: TokenCount = field(default_factory=TokenCount)
     budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.max_batch_tokens)
+        self.budget = Budget(self.batch_tokens)
 
     def run(
         self, layout: RowLayout, rows: Sequence[Row], forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]]
@@ -95,6 +95,6 @@ class Batcher:
             self.count.padded += sum(inputs[name].numel() for name in read if name in inputs)
             return forward({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch)
 
-        batches = token_budget_batches(lengths, self.max_batch_tokens, multiple=multiple)
+        batches = token_budget_batches(lengths, self.batch_tokens, multiple=multiple)
         for batch, results in run_batches(padded, batches, lengths, self.budget, multiple=multiple):
             yield from zip(batch, results, strict=True)

@@ -24,7 +24,7 @@ class Comparisons:
     """Calls of a student that compares, mixed into the reranker.
 
     ``inputs`` are texts of sources, candidates are texts; lists may be of any length each, and hold equal texts.
-    LLM-Blender's ``batch_size`` has no meaning here: batches are formed by ``max_batch_tokens``.
+    LLM-Blender's ``batch_size`` has no meaning here: batches are formed by ``batch_tokens``.
     """
 
     model: Any

@@ -135,7 +135,7 @@ def score_stored(
         return meetings.scores(queries, vectors, counted, batch)
 
     lengths = [len(one) for one in stored]
-    batches = token_budget_batches(lengths, batcher.max_batch_tokens)
+    batches = token_budget_batches(lengths, batcher.batch_tokens)
     for batch, values in run_batches(run, batches, lengths, batcher.budget):
         yield from zip(batch, values, strict=True)
 
