@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.reranker.batches import Batcher
+from tevatron_distill.reranker.last_layer import first_token_only
 from tevatron_distill.schema import Candidates
 
 
@@ -25,7 +26,8 @@ def score_rows(
         return scores
 
     flat = [0.0] * len(rows)
-    for place, score in batcher.run(layout, rows, forward):
-        flat[place] = score
+    with first_token_only(model):
+        for place, score in batcher.run(layout, rows, forward):
+            flat[place] = score
     scores = iter(flat)
     return [list(islice(scores, len(one.passages))) for one in candidates]
