@@ -66,7 +66,7 @@ def commands(rows: Path, models, make_folder, folder: Path, *more: str) -> list[
             "rerank",
             [
                 *("--dataset_path", str(rows), "--rerank_output_path", str(folder / f"{kind}.tsv")),
-                *("--output_dir", str(folder / "temp"), "--max_batch_tokens", "200", "--use_cpu", *flags, *more),
+                *("--output_dir", str(folder / "temp"), "--batch_tokens", "200", "--use_cpu", *flags, *more),
             ],
         )
         for kind, flags in models.items()
@@ -74,7 +74,7 @@ def commands(rows: Path, models, make_folder, folder: Path, *more: str) -> list[
     (folder / "qrels.txt").write_text("".join(f"q{n} 0 d{n}_0 1\n" for n in range(0, len(SIZES), 3)))
     llama = str(make_folder(build_causal, "llama"))
     teachers = {
-        "prp": ["--model_name_or_path", str(make_folder(build_t5)), "--max_batch_tokens", "500"],
+        "prp": ["--model_name_or_path", str(make_folder(build_t5)), "--batch_tokens", "500"],
         "list": ["--model_name_or_path", llama, "--teacher", "listwise", "--max_unparsed", "1", "--window_size", "4"],
         "qrels": ["--teacher", "qrels", "--qrels_path", str(folder / "qrels.txt")],
     }

@@ -48,14 +48,14 @@ class StudentTeacher:
 
 
 def load_student_teacher(
-    model_name_or_path: str, dtype: str = "auto", max_batch_tokens: int = 16384, trust_remote_code: bool = False
+    model_name_or_path: str, dtype: str = "auto", batch_tokens: int | None = None, trust_remote_code: bool = False
 ) -> StudentTeacher:
     """A student's folder, or a published cross-encoder.
 
     Args:
         model_name_or_path: folder or name on the hub.
         dtype: ``auto`` is float32 on a CPU and the checkpoint's elsewhere.
-        max_batch_tokens: tokens of a batch, padding included.
+        batch_tokens: tokens of a batch, padding included; None is `auto_batch_tokens`.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -64,7 +64,7 @@ def load_student_teacher(
     reranker = Reranker.from_pretrained(
         model_name_or_path,
         dtype=None if dtype == "auto" else dtype,
-        max_batch_tokens=max_batch_tokens,
+        batch_tokens=batch_tokens,
         trust_remote_code=trust_remote_code,
     )
     return StudentTeacher(reranker, model_name_or_path)
