@@ -48,7 +48,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["tevatron_distill*"]),
-    package_data={"tevatron_distill": ["py.typed"]},
+    package_data={"tevatron_distill": ["py.typed"], "tevatron_distill.report": ["templates/*"]},
     install_requires=[
         "accelerate>=1.8",
         "bm25s>=0.2.14",

@@ -15,6 +15,7 @@ VERBS = {
     "train": "train a student on groups",
     "rerank": "rank candidates with a student",
     "evaluate": "measure runs against judgements",
+    "report": "show measures, times, curves and every query on one page",
     "export": "make a plain folder of a training's checkpoint or of an adapter",
     "merge": "put together what the shards of a job array have made",
     "convert": "turn a run into other columns, or rows of any project into groups",
