@@ -208,10 +208,10 @@ def rechecked_heapsort(num_passages: int, top_k: int = 10, num_child: int = 9, m
     """Find the best ``top_k`` with a heap of large sets, then spend the questions that are left on doubt.
 
     A heap believes every answer. Here its best are shown once more in other company: each place with those behind it,
-    the last places with those that were left out, in three rounds. If no answer contradicts what the heap has found,
-    that is the result, so a judge that never errs gets the exact top. Otherwise the passages stand by the worths that
-    make all answers most likely together with the given order, the prior: the better that is (a first stage, or the
-    run of a student), the fewer of the judge's slips stay. The others follow in first-stage order.
+    the last places with those that were left out, in three rounds. If no answer of the first round contradicts what
+    the heap has found, that is the result, so a judge that never errs gets the exact top. Otherwise the passages stand
+    by the worths that make all answers most likely together with the given order, the prior: the better that is (a
+    first stage, or a student's run), the fewer of the judge's slips stay. The others follow in first-stage order.
 
     Args:
         num_passages: how many passages are sorted.
@@ -242,6 +242,8 @@ def rechecked_heapsort(num_passages: int, top_k: int = 10, num_child: int = 9, m
             answers = yield questions
             answered += zip(questions, answers, strict=True)
             contradicted |= any(map(partial(_contradicts, best), questions, answers))
+        if not contradicted:
+            break
     if contradicted:
         best = tuple(most_likely_order(num_passages, answered)[: found.num_ranked])
     return Sorted((*best, *sorted(set(range(num_passages)) - set(best))), len(best))

@@ -54,7 +54,7 @@ def check_groups(path, way):
     assert [len(group.passages) for group in groups] == SIZES
     for group in groups:
         size = len(group.passages)
-        exact = sort in ("heapsort", "bubblesort")
+        exact = sort in ("heapsort", "bubblesort", "rechecked_heapsort")
         assert group.num_ranked <= (min(3, size) if exact else size)
         assert (group.scores is not None) == (sort in ("pointwise", "allpair"))
         assert (group.preferences is not None) == (teacher == "pairwise")
@@ -244,6 +244,17 @@ def test_a_hopeless_run_is_stopped_early(tmp_path):
         ("--engine recorded", "--engine recorded needs --recorded_path"),
         ("--teacher listwise --max_unparsed 2", r"--max_unparsed lie in 0\.\.1"),
         ("--sort_depth 0", "--sort_depth must be at least 1"),
+        ("--max_questions 9", "--max_questions is for --sort rechecked_heapsort; got --sort allpair"),
+        ("--teacher pointwise --sort rechecked_heapsort", "--sort of --teacher pointwise must be one of pointwise"),
+        ("--sort rechecked_heapsort --num_child 9", "--num_child must be 1; got 9"),
+        (
+            "--teacher setwise --sort rechecked_heapsort --depth 100 --num_child 3",
+            "--max_questions must be at least 85 for 100 passages, --top_k 10 and --num_child 3; got 60; more",
+        ),
+        ("--sort rechecked_heapsort --max_questions 0", "--max_questions must be at least 1"),
+        ("--sort rechecked_heapsort --num_shuffles 2", "--num_shuffles takes from rechecked_heapsort"),
+        ("--prior_run_path r --num_shuffles 2", "--num_shuffles leaves nothing of the order of --prior_run_path"),
+        ("--teacher qrels --qrels_path q --prior_run_path r", "--prior_run_path is for teachers that ask an engine"),
     ],
 )
 def test_what_does_not_go_together_is_one_clear_error(words, message, rows, tmp_path):
@@ -259,7 +270,10 @@ def test_the_defaults_are_the_teachers_own(rows):
         args = TeachArguments(output_path="x", teacher=teacher, model_name_or_path="m", **keywords)
         return {
             key: getattr(args, key)
-            for key in ("sort", "prompt", "num_child", "window_size", "step_size", "num_passes", "max_length")
+            for key in (
+                *("sort", "prompt", "num_child", "window_size", "step_size", "num_passes", "max_length"),
+                "max_questions",
+            )
             if getattr(args, key) is not None
         }
 
@@ -276,3 +290,29 @@ def test_the_defaults_are_the_teachers_own(rows):
     }
     assert chosen("pairwise", sort="sliding_window")["num_passes"] == 10
     assert chosen("setwise", sort="bubblesort", num_child=9)["num_child"] == 9
+    rechecked = {name: chosen(name, sort="rechecked_heapsort") for name in ("pairwise", "setwise", "listwise")}
+    assert [(row["num_child"], row["max_questions"]) for row in rechecked.values()] == [(1, 400), (9, 60), (9, 60)]
+
+
+def test_a_students_run_is_what_the_sort_starts_from(rows, make_folder, tmp_path):
+    model = str(make_folder(build_bert))
+    words = ["--teacher", "setwise", "--sort", "rechecked_heapsort", "--engine", "similarity", "--top_k", "2"]
+    words += ["--similarity_weight", "0", "--model_name_or_path", model]
+    teach.main(teach_flags(rows, tmp_path / "plain.jsonl", *words))
+    run = tmp_path / "student.tsv"
+    run.write_text("".join(f"q{i}\td{i}_{j}\t{j}\n" for i, size in enumerate(SIZES) for j in range(size)))
+    teach.main(teach_flags(rows, tmp_path / "from_run.jsonl", *words, "--prior_run_path", str(run)))
+    plain, from_run = (read_groups(tmp_path / f"{name}.jsonl") for name in ("plain", "from_run"))
+    assert [group.passages for group in from_run] == [group.passages for group in plain]
+    assert [group.permutation for group in plain] == [(0, 1, 2, 3), (0,), (0, 1, 2, 3, 4)]
+    # the judge puts the same two in front; behind them stands the run's order
+    assert [group.permutation for group in from_run] == [(0, 1, 3, 2), (0,), (0, 1, 4, 3, 2)]
+
+
+def test_the_plan_of_a_rechecked_heap_keeps_to_its_questions(tmp_path, capsys):
+    rows = write_rows(tmp_path / "rows.jsonl", [100])
+    words = ["--teacher", "setwise", "--sort", "rechecked_heapsort", "--depth", "100", "--model_name_or_path", "m"]
+    teach.main(teach_flags(rows, tmp_path / "groups.jsonl", *words, "--plan"))
+    said = capsys.readouterr().out
+    assert "questions_at_least" in said
+    assert "60" in said

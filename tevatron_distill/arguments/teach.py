@@ -111,6 +111,14 @@ class TeachArguments(ServerArguments):
         },
     )
 
+    prior_run_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "a run, of a student say, whose order the sort starts from, and rechecked_heapsort has as prior "
+            "(default: the candidates' own order)"
+        },
+    )
+
     engine: str = field(
         default="hf",
         metadata={
@@ -272,6 +280,7 @@ class TeachArguments(ServerArguments):
             "num_shuffles": self.num_shuffles > 0,
             "sort": self.sort is not None,
             "sort_depth": self.sort_depth is not None,
+            "prior_run_path": self.prior_run_path is not None,
             "prompt": self.prompt is not None,
             "answer": self.answer != "auto",
         }
@@ -298,6 +307,8 @@ class TeachArguments(ServerArguments):
             raise InputError(f"--instruction is for --prompt qwen3_reranker; --prompt {self.prompt} has no room for it")
         if self.num_shuffles and self.sort == "pointwise":
             raise InputError("--num_shuffles changes nothing where each passage is judged by itself; leave it out")
+        if self.num_shuffles and self.prior_run_path is not None:
+            raise InputError("--num_shuffles leaves nothing of the order of --prior_run_path; leave one of them out")
         if self.num_shuffles and self.sort == "rechecked_heapsort":
             raise InputError("--num_shuffles takes from rechecked_heapsort the order that it trusts; leave it out")
         self._check_question(row)

@@ -31,12 +31,12 @@ from tevatron_distill.formats.groups import group_to_line, parse_group
 from tevatron_distill.formats.instructdistill import format_permutations
 from tevatron_distill.formats.jsonl import expand_pattern
 from tevatron_distill.formats.output import refuse_existing, write_whole
-from tevatron_distill.formats.runs import format_run_lines
+from tevatron_distill.formats.runs import format_run_lines, read_run
 from tevatron_distill.prompts import PointPrompt, TeacherPrompt
 from tevatron_distill.schema import Candidates, Group, InputError
 from tevatron_distill.sharing import Processes
 from tevatron_distill.sorting import SORTS
-from tevatron_distill.teachers import TEACHERS, AskingTeacher, SelfConsistency, Teacher
+from tevatron_distill.teachers import TEACHERS, AskingTeacher, FromRun, SelfConsistency, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     check_side_files(args, share_args, processes)
     logs = expand_pattern(args.recorded_path) if args.recorded_path else []
-    paths = (data_args.dataset_path, args.qrels_path, *(args.merge_paths or ()), *logs)
+    paths = (data_args.dataset_path, args.qrels_path, args.prior_run_path, *(args.merge_paths or ()), *logs)
     with BlockOutput(
         args.output_path,
         as_mapping(data_args, args) | weights_of(args),
@@ -170,6 +170,8 @@ def build_teacher(args: TeachArguments, stack: ExitStack, name: str = "") -> Tea
         question_size=args.question_size,
         sort_depth=args.sort_depth,
     )
+    if args.prior_run_path is not None:
+        return FromRun(teacher, read_run(args.prior_run_path))
     if not args.num_shuffles:
         return teacher
     return SelfConsistency(teacher, args.num_shuffles, args.merge, seed=args.seed, sort_depth=args.sort_depth)

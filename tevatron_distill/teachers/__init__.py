@@ -9,6 +9,7 @@ from typing import Any
 from tevatron_distill.prompts import TEACHER_PROMPTS, AnswerKind, TeacherPrompt
 from tevatron_distill.teachers.asking import AskingTeacher
 from tevatron_distill.teachers.consistency import SelfConsistency
+from tevatron_distill.teachers.given_order import FromRun
 from tevatron_distill.teachers.listwise import ListwiseOracle
 from tevatron_distill.teachers.merging import MergedTeacher, load_merged
 from tevatron_distill.teachers.oracle import Oracle
@@ -22,6 +23,7 @@ from tevatron_distill.teachers.verdicts import Teacher
 __all__ = [
     "TEACHERS",
     "AskingTeacher",
+    "FromRun",
     "ListwiseOracle",
     "MergedTeacher",
     "Oracle",

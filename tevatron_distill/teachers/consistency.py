@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tevatron_distill.permutation import invert
 from tevatron_distill.schema import Candidates, Group
+from tevatron_distill.teachers.given_order import reordered
 from tevatron_distill.teachers.merging import merge_groups
 from tevatron_distill.teachers.verdicts import Teacher
 
@@ -43,7 +44,7 @@ class SelfConsistency:
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
         """Teach all orders of a block together; yield each query's index and merged group as its last order ends."""
         orders = [self._order(entry, number) for entry in block for number in range(self._num_shuffles)]
-        shuffled = [_in_order(block[index // self._num_shuffles], order) for index, order in enumerate(orders)]
+        shuffled = [reordered(block[index // self._num_shuffles], order) for index, order in enumerate(orders)]
         verdicts: dict[int, dict[int, Group]] = {index: {} for index in range(len(block))}
         for asked, group in self._teacher.teach(shuffled):
             index, number = divmod(asked, self._num_shuffles)
@@ -71,12 +72,3 @@ class SelfConsistency:
     def report(self) -> Mapping[str, float]:
         """Figures of the teacher, over all orders."""
         return self._teacher.report()
-
-
-def _in_order(entry: Candidates, order: Sequence[int]) -> Candidates:
-    return Candidates(
-        entry.query_id,
-        entry.query,
-        tuple(entry.passages[position] for position in order),
-        tuple(entry.scores[position] for position in order),
-    )
