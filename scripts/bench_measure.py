@@ -58,14 +58,21 @@ class Timed:
         return min(getattr(self, clock))
 
 
-def in_turn(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Timed]:
-    """Run works in turn, a b a b, so that what else the machine does falls on all of them."""
+def in_turn(works: Mapping[str, Callable[[], Any]], repeats: int, prepared: bool = False) -> dict[str, Timed]:
+    """Run works in turn, a b a b, so that what else the machine does falls on all of them.
+
+    Args:
+        works: by name.
+        repeats: how often each is run.
+        prepared: a work makes, untimed, what is then run.
+    """
     timed = {name: Timed() for name in works}
     for _ in range(repeats):
         for name, work in works.items():
+            run = work() if prepared else work
             gc.collect()
             wall, cpu = time.perf_counter(), time.process_time()
-            timed[name].result = work()
+            timed[name].result = run()
             timed[name].wall.append(time.perf_counter() - wall)
             timed[name].cpu.append(time.process_time() - cpu)
     return timed
@@ -94,11 +101,14 @@ def counting_tokens(model: nn.Module) -> Iterator[Tokens]:
     def add(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         count.computed += output.shape[:-1].numel()
 
-    handle = model.get_input_embeddings().register_forward_hook(add)
+    words = model.get_input_embeddings().weight.shape
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.weight.shape == words]
+    handles = [table.register_forward_hook(add) for table in tables]  # T5 has one for each side
     try:
         yield count
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 class Watch(TorchDispatchMode):
@@ -147,13 +157,22 @@ def bare_products(model: nn.Module, left_out: Sequence[str] = ()) -> float:
 
 def resident() -> float:
     """MiB of memory that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return _status("VmRSS")
 
 
 def peak_resident() -> float:
-    """MiB of memory that this process has held at the most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """MiB of memory that this process has held at the most, since `reset_peak`."""
+    return _status("VmHWM")
+
+
+def reset_peak() -> None:
+    """Let `peak_resident` begin anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def apart(module: str, function: str, threads: int, **keywords: Any) -> Any:

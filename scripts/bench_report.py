@@ -112,7 +112,7 @@ def draw(path: Path, rows: Mapping[str, tuple[Any, Outcome]]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(rows) + 1.2), layout="constrained")
-    for place, (name, (row, outcome)) in enumerate(rows.items()):
+    for place, (row, outcome) in enumerate(rows.values()):
         ratio = outcome.ratio or math.nan
         axes.barh(place, ratio, color="tab:blue" if outcome.met else "tab:gray", height=0.6)
         axes.text(ratio, place, f" {ratio:.2f}×", va="center", fontsize=9)

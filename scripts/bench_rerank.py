@@ -22,6 +22,7 @@ from bench_measure import (
     in_turn,
     largest_difference,
     peak_resident,
+    reset_peak,
     resident,
 )
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -234,12 +235,14 @@ def memory_of_yes_token(path: str, who: str) -> float:
     lists = bench_inputs.msmarco(20)[0][:1]
     if who == "ours":
         reranker = Reranker.from_pretrained(path, "yes_token", device="cpu", dtype="float32")
+        reset_peak()
         before = resident()
         reranker.score_candidates(lists)
     else:
         model = AutoModelForCausalLM.from_pretrained(path, dtype="float32").eval()
         tokenizer = AutoTokenizer.from_pretrained(path)
         prompts = [f"{query} {passage}" for query, passage in bench_inputs.as_pairs(lists)]
+        reset_peak()
         before = resident()
         peers.full_logits_scores(model, tokenizer, prompts, 5, 512, batch_size=8)
     return peak_resident() - before

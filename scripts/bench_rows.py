@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import bench_rerank
 import bench_teach
+import bench_train
 from bench_measure import Outcome, Setting
 
 
@@ -61,5 +62,18 @@ ROWS: dict[str, Row] = {
     "prp_t5": Row(
         "PRP teacher, all pairs of 20, T5 (FLAN-T5-small's shape)", "published loop", "≥ 1.3×", bench_teach.prp_t5
     ),
+    "train_sentence_transformers": Row(
+        "training step, 22M cross-encoder, groups of 20, real lengths",
+        "sentence-transformers' trainer, RankNetLoss",
+        "≥ 1.6×",
+        bench_train.versus_sentence_transformers,
+    ),
+    "train_causal": Row(
+        "training step, causal student (25M + head 8M), groups of 20, real lengths",
+        "InstructDistill's loop",
+        "≥ 2×",
+        bench_train.versus_instruct_distill,
+    ),
+    "memory": Row("memory of a step, group of 100, `--row_chunk_size 8`", "plain step", "≤ 1/5", bench_train.memory),
     "questions": Row("questions for the top 10 of 100", "llm-rankers' loops", "as counted", bench_teach.questions),
 }

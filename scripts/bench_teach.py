@@ -28,7 +28,7 @@ PROMPT = PAIR_PROMPTS["instructdistill"]
 
 def prp_causal(setting: Setting) -> Outcome:
     """All pairs of 20 passages, asked of a decoder in both orders."""
-    return _prp(setting, bench_inputs.causal(setting.folder, "teacher"), AutoModelForCausalLM, 4.5)
+    return _prp(setting, bench_inputs.causal(setting.folder, "decoder"), AutoModelForCausalLM, 4.5)
 
 
 def prp_t5(setting: Setting) -> Outcome:
