@@ -161,7 +161,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     >>> log_ticks(1.5, 60.0), log_ticks(0.5, 20000.0)
     ([2.0, 5.0, 10.0, 20.0, 50.0], [1.0, 10.0, 100.0, 1000.0, 10000.0])
     """
-    factors = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
+    factors = (1, 2, 5) if math.log10(high / low) < 3.6 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [float(f"{factor * 10.0**power:.6g}") for power in powers for factor in factors]
     return [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]

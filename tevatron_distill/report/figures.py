@@ -10,6 +10,7 @@ from typing import Any
 
 from tevatron_distill.formats.disk import writing
 from tevatron_distill.report.charts import Chart, Mark
+from tevatron_distill.report.scales import fit_scale, number, place_labels
 from tevatron_distill.schema import InputError
 
 # the page's colours in its light mode
@@ -68,9 +69,9 @@ def draw_png(chart: Chart) -> bytes:
     axes = figure.subplots()
     DRAWN[chart.kind](axes, chart)
     axes.set_title(plain(chart.title), fontsize="medium", loc="left")
-    axes.set_xlabel(plain(chart.x_label))
-    if chart.y_label:
-        axes.set_ylabel(plain(chart.y_label))
+    for label, name in ((axes.set_xlabel, chart.x_label), (axes.set_ylabel, chart.y_label)):
+        if name != chart.title:
+            label(plain(name))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     file = io.BytesIO()
@@ -94,13 +95,25 @@ def _intervals(axes: Any, chart: Chart) -> None:
 
 
 def _scatter(axes: Any, chart: Chart) -> None:
-    for series in chart.series:
-        [mark] = series.marks
+    marks = [series.marks[0] for series in chart.series]
+    x = fit_scale([mark.x for mark in marks], 0, WIDE, log=chart.log_x, margin=0.18)
+    y = fit_scale([end for mark in marks for end in (mark.low, mark.high)], HIGH, 0)
+    labels = place_labels([(x(mark.x), y(mark.y)) for mark in marks], WIDE)
+    axes.set_xscale("log" if chart.log_x else "linear")
+    axes.set_xlim(x.low, x.high)
+    axes.set_ylim(y.low, y.high)
+    axes.set_xticks(x.ticks(), [number(tick) for tick in x.ticks()])
+    axes.minorticks_off()
+    for series, mark, label in zip(chart.series, marks, labels, strict=True):
         axes.errorbar(mark.x, mark.y, yerr=_error(mark.y, mark), color=_colour(series.colour), fmt="o", capsize=4)
-        axes.annotate(plain(series.name), (mark.x, mark.y), (8, 6), textcoords="offset points", fontsize=9)
-    if chart.log_x:
-        axes.set_xscale("log")
-    axes.margins(x=0.25)
+        axes.annotate(
+            plain(series.name),
+            (mark.x, mark.y),
+            (0.75 * (label.x - x(mark.x)), 0.75 * (y(mark.y) - label.y)),
+            textcoords="offset points",
+            ha="right" if label.ends else "left",
+            fontsize=9,
+        )
     axes.grid(alpha=0.3)
 
 
@@ -121,7 +134,10 @@ def _lines(axes: Any, chart: Chart) -> None:
 def _bars(axes: Any, chart: Chart) -> None:
     [series] = chart.series
     heights = [mark.y for mark in series.marks]
-    axes.bar(range(len(heights)), heights, width=0.9, color=[GAIN if height > 0 else LOSS for height in heights])
+    axes.set_xlim(-0.5, len(heights) - 0.5)
+    axes.bar(
+        range(len(heights)), heights, width=0.9, linewidth=0, color=[GAIN if height > 0 else LOSS for height in heights]
+    )
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks([])
     axes.grid(axis="y", alpha=0.3)
@@ -133,6 +149,7 @@ DRAWN: dict[str, Callable[[Any, Chart], None]] = {
     "lines": _lines,
     "bars": _bars,
 }
+WIDE, HIGH = 560, 300  # pixels of the scatter's axes, about, in which its names are placed
 SIZES = {"intervals": (5.0, 2.4), "scatter": (6.4, 4.0), "lines": (4.4, 3.0), "bars": (6.4, 2.8)}
 
 

@@ -7,22 +7,24 @@ from collections.abc import Callable, Iterable
 from markupsafe import Markup
 
 from tevatron_distill.report.charts import Chart, Mark
-from tevatron_distill.report.scales import Scale, fit_scale, number
+from tevatron_distill.report.scales import Scale, fit_scale, number, place_labels
 
 COLOURS = 8
 SMALL, LARGE = 330, 760
 
 
 def draw_svg(chart: Chart) -> Markup:
-    """A picture for a page that has the classes ``c0`` to ``c7``, ``axis``, ``grid``, ``tick`` and ``mark``.
+    """A picture for a page that has the classes ``c0`` to ``c7``, ``wide``, ``axis``, ``grid``, ``tick`` and ``mark``.
 
     Names in it are escaped.
     """
     width, height, parts = DRAWN[chart.kind](chart)
     return Markup(
-        '<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        '<svg class="chart{wide}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         'aria-label="{label}">{parts}</svg>'
-    ).format(width=width, height=height, label=_label(chart), parts=Markup("").join(parts))
+    ).format(
+        wide=" wide" * (width == LARGE), width=width, height=height, label=_label(chart), parts=Markup("").join(parts)
+    )
 
 
 def _label(chart: Chart) -> str:
@@ -51,37 +53,28 @@ def _scatter(chart: Chart) -> tuple[int, int, list[Markup]]:
     width, height = LARGE, 360
     left, right, top, bottom = 64, width - 24, 16, height - 46
     marks = [series.marks[0] for series in chart.series]
-    x = fit_scale([mark.x for mark in marks], left, right, log=chart.log_x, margin=0.14)
+    x = fit_scale([mark.x for mark in marks], left, right, log=chart.log_x, margin=0.18)
     y = fit_scale(_ends(marks), bottom, top)
-    parts = [*_x_axis(x, top, bottom), *_y_axis(y, left, right), *_axis_names(chart, left, right, top, height)]
+    parts = [*_x_axis(x, top, bottom), *_y_axis(y, left, right)]
+    parts += [_x_name(chart, left, right, height), _y_name(chart, top, bottom)]
     for series, mark in zip(chart.series, marks, strict=True):
         parts.append(_whisker(x(mark.x), y(mark.low), x(mark.x), y(mark.high), series.colour))
         said = f"{series.name}: {_words(mark.y, mark)}, {number(round(mark.x, 3))} {chart.x_label}"
         parts.append(_dot(x(mark.x), y(mark.y), series.colour, said, radius=6))
-    parts += _labels([(series.name, x(mark.x), y(mark.y)) for series, mark in zip(chart.series, marks, strict=True)])
+    for series, label in zip(
+        chart.series, place_labels([(x(mark.x), y(mark.y)) for mark in marks], right), strict=True
+    ):
+        parts.append(_text(label.x, label.y, shortened(series.name), "name end" if label.ends else "name"))
     return width, height, parts
 
 
-def _labels(points: Iterable[tuple[str, float, float]]) -> list[Markup]:
-    """Names beside their points, on the side with room, moved down where they would cover each other."""
-    parts, taken = [], list[tuple[float, float]]()
-    for name, x, y in sorted(points, key=lambda point: point[2]):
-        left_side = x > LARGE * 0.72
-        place = y - 8
-        while any(abs(place - other_y) < 16 and abs(x - other_x) < 150 for other_x, other_y in taken):
-            place += 16
-        taken.append((x, place))
-        parts.append(_text(x - 12 if left_side else x + 12, place, shortened(name), "name" + " end" * left_side))
-    return parts
-
-
 def _lines(chart: Chart) -> tuple[int, int, list[Markup]]:
-    """A curve for each series."""
+    """A curve for each series; what it is of stands in the title."""
     width, height = SMALL, 220
     left, right, top, bottom = 58, width - 12, 12, height - 44
     marks = [mark for series in chart.series for mark in series.marks]
     x, y = fit_scale([mark.x for mark in marks], left, right, margin=0.03), fit_scale(_ends(marks), bottom, top)
-    parts = [*_x_axis(x, top, bottom, 4), *_y_axis(y, left, right), *_axis_names(chart, left, right, top, height)]
+    parts = [*_x_axis(x, top, bottom, 4), *_y_axis(y, left, right), _x_name(chart, left, right, height)]
     for series in chart.series:
         path = " ".join(f"{x(mark.x):.1f},{y(mark.y):.1f}" for mark in series.marks)
         parts.append(
@@ -104,7 +97,7 @@ def _bars(chart: Chart) -> tuple[int, int, list[Markup]]:
     [series] = chart.series
     x = Scale(0.5, len(series.marks) + 0.5, left, right)
     y = fit_scale([mark.y for mark in series.marks], bottom, top, zero=True)
-    parts = [*_y_axis(y, left, right), *_axis_names(chart, left, right, top, height)]
+    parts = [*_y_axis(y, left, right), _x_name(chart, left, right, height), _y_name(chart, top, bottom)]
     for mark in series.marks:
         if mark.y:
             start, end = sorted((y(mark.y), y(0.0)))
@@ -151,11 +144,13 @@ def _y_axis(y: Scale, left: float, right: float) -> Iterable[Markup]:
         yield _text(left - 8, y(tick) + 4, number(tick), "tick end")
 
 
-def _axis_names(chart: Chart, left: float, right: float, top: float, height: float) -> Iterable[Markup]:
-    yield _text((left + right) / 2, height - 8, chart.x_label, "tick middle")
-    middle = (top + height - 44) / 2
-    yield Markup('<text class="tick middle" transform="translate(13 {:.1f}) rotate(-90)">{}</text>').format(
-        middle, shortened(chart.y_label)
+def _x_name(chart: Chart, left: float, right: float, height: float) -> Markup:
+    return _text((left + right) / 2, height - 8, chart.x_label, "tick middle")
+
+
+def _y_name(chart: Chart, top: float, bottom: float) -> Markup:
+    return Markup('<text class="tick middle" transform="translate(13 {:.1f}) rotate(-90)">{}</text>').format(
+        (top + bottom) / 2, shortened(chart.y_label)
     )
 
 
