@@ -23,6 +23,7 @@ from transformers.utils.hub import cached_file
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.loading import read_config, read_model, read_tokenizer
 from tevatron_distill.schema import InputError
+from tevatron_distill.students.layers import keep_layers
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class LoadOptions:
         quantize: hold the model under a trained adapter in four bits (QLoRA).
         lora: train this new adapter.
         lora_name_or_path: adapter to put on the model.
+        num_hidden_layers: so many layers are left of the model, evenly spaced; None for all.
     """
 
     training: bool = False
@@ -70,6 +72,7 @@ class LoadOptions:
     quantize: bool = False
     lora: LoraOptions | None = None
     lora_name_or_path: str | None = None
+    num_hidden_layers: int | None = None
 
     def hub_keywords(self) -> dict[str, Any]:
         """Keywords for every ``from_pretrained``."""
@@ -195,12 +198,20 @@ def load_model(
     """Weights of the base model, and the names of those that the folder lacks.
 
     Raises:
-        InputError: if the folder cannot be loaded, or would be T5 in float16.
+        InputError: if the folder cannot be loaded, would be T5 in float16, or has not the layers that are asked for.
     """
+    if options.num_hidden_layers is not None and (source.adapter or options.lora):
+        raise InputError(
+            f"{source.own}: --num_hidden_layers leaves layers out of a model, and an adapter names the whole one; "
+            f"train without --lora, or save {source.base} with {options.num_hidden_layers} layers first"
+        )
     attention = {"attn_implementation": options.attn_implementation} if options.attn_implementation else {}
     quantization = quantization_keywords(source, options) if options.quantize else {}
     keywords = {**attention, **quantization, **options.hub_keywords(), **keywords}
-    return read_model(auto_class, source.base, options.dtype, config=config, **keywords)
+    model, missing = read_model(auto_class, source.base, options.dtype, config=config, **keywords)
+    if options.num_hidden_layers is not None:
+        keep_layers(model, options.num_hidden_layers, source.base)
+    return model, missing
 
 
 def quantization_keywords(source: Source, options: LoadOptions) -> dict[str, Any]:
