@@ -11,14 +11,19 @@ from torch import Tensor
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.reranker.batches import Batcher
 from tevatron_distill.reranker.last_layer import first_token_only
+from tevatron_distill.reranker.prefixes import score_related
 from tevatron_distill.schema import Candidates
 
 
 def score_rows(
     model: Any, layout: PointLayout, batcher: Batcher, candidates: Sequence[Candidates]
 ) -> list[list[float]]:
-    """One forward pass for each passage; rows of all lists are batched together."""
+    """Scores of all lists' rows, which are batched together."""
     rows = [row for one in candidates for row in layout.rows(one)]
+
+    related = score_related(model, layout, batcher, rows)
+    if related is not None:
+        return _by_list(layout.row_scores(related).tolist(), candidates)
 
     def forward(inputs: dict[str, Tensor], batch: list[int]) -> list[float]:
         outputs = model(**{name: inputs[name] for name in layout.model_inputs})
@@ -29,5 +34,9 @@ def score_rows(
     with first_token_only(model):
         for place, score in batcher.run(layout, rows, forward):
             flat[place] = score
+    return _by_list(flat, candidates)
+
+
+def _by_list(flat: Sequence[float], candidates: Sequence[Candidates]) -> list[list[float]]:
     scores = iter(flat)
     return [list(islice(scores, len(one.passages))) for one in candidates]
