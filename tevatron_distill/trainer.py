@@ -24,6 +24,7 @@ from tevatron_distill.formats.checkpoints import saving
 from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.losses import LOSSES, Loss, ranking_loss
 from tevatron_distill.metrics import evaluate
+from tevatron_distill.reranker.last_layer import learn_first_token
 from tevatron_distill.schema import Group, InputError, Qrels
 from tevatron_distill.students.row_chunks import auto_tokens, chunk_students_rows
 
@@ -86,6 +87,7 @@ class DistillRerankerTrainer(Trainer):
                 f"data_collator must be a GroupCollator, which knows the student's layout; got {self.data_collator!r}"
             )
         self.layout = self.data_collator.layout
+        learn_first_token(self.model)
         self.row_chunk_tokens = self._row_tokens() if row_chunk_tokens == "auto" else int(row_chunk_tokens)
         if row_chunk_size is not None or self.row_chunk_tokens:
             chunk_students_rows(self.model, self.layout, row_chunk_size, self.row_chunk_tokens or None)

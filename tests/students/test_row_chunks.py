@@ -159,6 +159,27 @@ def test_by_default_a_cpu_has_chunks_of_2048_tokens_and_compiled_code_has_none(m
     assert trainer._row_tokens() == 0
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_encoder_learns_as_if_its_last_layer_were_computed_for_all_tokens(
+    checkpointing, make_folder, tmp_path, toy_groups
+):
+    trainer = trainer_of("cross_encoder", make_folder, tmp_path, row_chunk_size=4, row_chunk_tokens=100)
+    if checkpointing:
+        trainer.model.activation_checkpointing_enable({"use_reentrant": False})
+    layer = trainer.model.bert.encoder.layer[-1]
+    widths = []
+    layer.output.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[1]))
+    scores, first = gradients(trainer, toy_groups)
+    assert set(widths) == {1}
+    whole_trainer = trainer_of("cross_encoder", make_folder, tmp_path)
+    del whole_trainer.model.bert.encoder.layer[-1].forward
+    whole_scores, whole = gradients(whole_trainer, toy_groups)
+    torch.testing.assert_close(scores, whole_scores, atol=1e-6, rtol=1e-5)
+    assert first.keys() == whole.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(first[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
+
+
 def test_an_adapter_trains_in_chunks(make_folder, tmp_path, toy_groups):
     lora = LoraOptions(4, 8, 0.0)
     _, whole = gradients(trainer_of("yes_token", make_folder, tmp_path, lora=lora), toy_groups)

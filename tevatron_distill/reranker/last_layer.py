@@ -17,6 +17,7 @@ from transformers import (
     BertForSequenceClassification,
     CamembertForSequenceClassification,
     ElectraForSequenceClassification,
+    PreTrainedModel,
     RobertaForSequenceClassification,
     XLMRobertaForSequenceClassification,
 )
@@ -33,7 +34,11 @@ READ_FIRST = (
 
 def reads_first_token(model: Any) -> bool:
     """Whether a model's score hangs on its last layer's first token alone, in a way that is known here."""
-    if type(model) not in READ_FIRST or model.training:
+    return not model.training and _head_reads_first(model)
+
+
+def _head_reads_first(model: Any) -> bool:
+    if type(model) not in READ_FIRST:
         return False
     config = model.config
     return not (
@@ -60,6 +65,19 @@ def first_token_only(model: Any) -> Iterator[None]:
         del layer.forward
 
 
+def learn_first_token(model: Any) -> None:
+    """From now on a model's last layer is computed for the first token alone, in training too; models of other kinds
+    stay as they are. The gradients are the same, but dropout draws other places.
+
+    Args:
+        model: a ``PreTrainedModel`` or peft's model around one.
+    """
+    model = model if isinstance(model, PreTrainedModel) else model.get_base_model()
+    if _head_reads_first(model):
+        layer = model.base_model.encoder.layer[-1]
+        layer.forward = partial(first_token, layer)
+
+
 def first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
     """What a layer makes of the first token, float ``[R, 1, D]``.
 
@@ -77,7 +95,9 @@ def first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None = None
     first = hidden[:, :1]
     mask = attention_mask if attention_mask is None else attention_mask[:, :, :1]
     context = scaled_dot_product_attention(
-        heads(attention.query(first)), heads(attention.key(hidden)), heads(attention.value(hidden)), attn_mask=mask
+        *(heads(attention.query(first)), heads(attention.key(hidden)), heads(attention.value(hidden))),
+        attn_mask=mask,
+        dropout_p=attention.dropout.p if attention.training else 0.0,
     )
     attended = layer.attention.output(context.transpose(1, 2).flatten(2), first)
     made: Tensor = layer.feed_forward_chunk(attended)
