@@ -73,6 +73,7 @@ def test_a_language_model_answers_every_teacher(way, rows, models, tmp_path):
 ONE_OF_EACH_KIND = [
     ("pointwise", "monot5", "auto", "pointwise"),
     ("pointwise", "llm_rankers_qlm", "auto", "pointwise"),
+    ("pairwise", "instructdistill", "auto", "allpair"),
     ("pairwise", "duot5", "auto", "heapsort"),
     ("setwise", "llm_rankers", "logits", "bubblesort"),
     ("setwise", "llm_rankers", "generate", "heapsort"),
