@@ -7,13 +7,14 @@ query with its passages before and after.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.report import ReportArguments
 from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.driver.evaluate import aligned
 from tevatron_distill.formats import load_candidates, load_groups
-from tevatron_distill.formats.output import describe_run, refuse_existing, write_run_config, write_whole
+from tevatron_distill.formats.output import hash_path, refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.runs import read_run
 from tevatron_distill.report import (
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         build_view(results, qrels, texts, Selection(args.max_queries, args.depth)),
         title=args.title,
         notes=notes,
-        inputs=describe_run({}, inputs)["inputs"],
+        inputs={path: hash_path(path) for path in inputs},
         max_bytes=int(args.max_megabytes * 1_000_000),
     )
     if args.figures_dir is not None:
@@ -94,9 +95,9 @@ def read_systems(args: ReportArguments, texts: Texts) -> list[System]:
 
 
 def inputs_of(args: ReportArguments) -> list[str]:
-    """Files that the page depends on; a training's folder stands for itself and is not hashed with its weights."""
-    optional = [args.dataset_path, args.corpus_path, args.queries_path]
-    return [*args.run_path, *args.groups_path, args.qrels_path, *(path for path in optional if path is not None)]
+    """Files that the page depends on, without datasets' names and without the weights in a training's folder."""
+    optional = [path for path in (args.dataset_path, args.corpus_path, args.queries_path) if path is not None]
+    return [*args.run_path, *args.groups_path, args.qrels_path, *(path for path in optional if Path(path).exists())]
 
 
 def notes_on(results: Results, texts: Texts) -> list[str]:
@@ -127,7 +128,7 @@ def summary(results: Results, notes: Sequence[str]) -> list[str]:
         blocks.append(test_table(results))
     first, measure = results.first.name, results.measures[0]
     counts = [
-        f"{one['name']} against {first} in {measure}: {one['better']} queries gain, {one['worse']} lose, "
+        f"{one['name']} against {first} in {measure}: of the queries {one['better']} gain, {one['worse']} lose, "
         f"{one['equal']} stay"
         for one in changed(results)
     ]

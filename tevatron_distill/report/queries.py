@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 from dataclasses import dataclass
@@ -107,22 +108,21 @@ def fit_texts(view: dict[str, Any], num_bytes: int) -> tuple[dict[str, Any], int
         InputError: if the texts would be too short to be read.
     """
     texts = [text for _, _, text in view["passages"]]
-    if _size(texts) <= num_bytes:
+    sizes = [_size(text) for text in texts]
+    if sum(sizes) <= num_bytes:
         return view, None
-    low, high = SHORTEST, max(map(len, texts))
-    if _size([cut(text, low) for text in texts]) > num_bytes:
+    # Escapes and wide characters are spread evenly enough over a text for a first guess, which is then made smaller.
+    costs = [(len(text), size / len(text)) for text, size in zip(texts, sizes, strict=True) if text]
+    length = bisect.bisect(range(max(map(len, texts))), num_bytes, key=lambda length: _guess(costs, length)) - 1
+    while sum(_size(cut(text, length)) for text in texts) > num_bytes and length >= SHORTEST:
+        length = length * 99 // 100
+    if length < SHORTEST:
         raise InputError(
             f"the page has no room for {len(view['queries'])} queries with {len(texts)} passages; lower --max_queries "
             "or --depth, or raise --max_megabytes"
         )
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _size([cut(text, middle) for text in texts]) <= num_bytes:
-            low = middle
-        else:
-            high = middle
-    passages = [[docid, title, cut(text, low)] for docid, title, text in view["passages"]]
-    return {**view, "passages": passages}, low
+    passages = [[docid, title, cut(text, length)] for docid, title, text in view["passages"]]
+    return {**view, "passages": passages}, length
 
 
 def without_texts(view: dict[str, Any]) -> dict[str, Any]:
@@ -151,8 +151,13 @@ def embedded_json(value: object) -> str:
     return text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
 
 
-def _size(texts: list[str]) -> int:
-    return sum(len(embedded_json(text).encode()) - 2 for text in texts)
+def _size(text: str) -> int:
+    return len(embedded_json(text).encode()) - 2
+
+
+def _guess(costs: list[tuple[int, float]], length: int) -> float:
+    """Bytes of texts that are cut to a length, from the characters and the bytes a character of each."""
+    return sum(min(characters, length) * cost for characters, cost in costs)
 
 
 def _rounded(value: float) -> float | None:
