@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench_measure import Outcome, Setting
+import bench_scale
+from bench_measure import Outcome, Setting, exponent
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "sentence-transformers", "FlagEmbedding", "onnxruntime"),
@@ -57,8 +59,6 @@ def processor() -> str:
 
 def cores() -> int:
     """Processors that this process may use."""
-    import os
-
     return len(os.sched_getaffinity(0))
 
 
@@ -127,3 +127,38 @@ def draw(path: Path, rows: Mapping[str, tuple[Any, Outcome]]) -> None:
     axes.set_xlabel("times faster than the other program (black mark: what was asked for)")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
+
+
+def write_scaling(folder: Path, threads: int) -> None:
+    """Measure how time and memory grow, and write ``scaling.md`` and ``scaling.json``."""
+    setting = Setting(folder, threads, 1)
+    facts = about(setting)
+    found: dict[str, list[bench_scale.Measured]] = {}
+    for name, axis in bench_scale.AXES.items():
+        found[name] = bench_scale.growth(axis)
+        print(scaling_table({name: found[name]})[-1], flush=True)
+        content = {name: [one._asdict() for one in runs] for name, runs in found.items()}
+        (folder / "scaling.json").write_text(json.dumps({**facts, **content}, indent=2) + "\n", encoding="utf-8")
+        lines = [*described(facts), *scaling_table(found)]
+        (folder / "scaling.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def scaling_table(found: Mapping[str, Sequence[bench_scale.Measured]]) -> list[str]:
+    """The runs of each axis in Markdown, with the exponents of ``cost = c * size ** p`` that fit best."""
+    lines = [
+        "| what grows | sizes | seconds | p of time | peak MiB | p of memory |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, runs in found.items():
+        sizes = [one.rows for one in runs]
+        times, memories = [one.seconds for one in runs], [one.memory for one in runs]
+        cells = [
+            bench_scale.AXES[name].what,
+            ", ".join(f"{size:,}" for size in sizes),
+            ", ".join(f"{seconds:.1f}" for seconds in times),
+            f"{exponent(sizes, times):.2f}",
+            ", ".join(f"{memory:.0f}" for memory in memories),
+            f"{exponent(sizes, memories):.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines

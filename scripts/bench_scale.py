@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Measures throughput and peak memory of rerank and teach as their input grows.
+"""Measures throughput and peak memory of rerank, teach and train as their input grows.
 
     python scripts/bench_scale.py --verb all --rows 1k 10k 100k
 
 Each size runs in a process of its own, with a BERT (teach --engine hf: a Llama) of one layer and 16 numbers a vector,
 so that what is measured is the tool: reading, batching, writing. Rows are pairs of a query and a passage, 20 a query.
-Time should grow as the rows do, and memory not at all.
+Time should grow as the rows do, and memory not at all. ``bench.py --scaling`` measures the growth along all `AXES`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,70 @@ class Measured(NamedTuple):
     memory: float
 
 
+class Axis(NamedTuple):
+    """What grows.
+
+    Attributes:
+        what: for the table.
+        verb: the driver.
+        sizes: the values that are measured.
+        lines: the input of a size.
+        flags: further flags of a size.
+    """
+
+    what: str
+    verb: str
+    sizes: tuple[int, ...]
+    lines: Callable[[int], Iterable[str]]
+    flags: Callable[[int], list[str]]
+
+
+def _none(size: int) -> list[str]:
+    return []
+
+
+LONG = ["--rerank_max_len", "4096", "--batch_tokens", "8192"]
+
+AXES: dict[str, Axis] = {
+    "rows": Axis(
+        "rerank: rows, 20 a query",
+        "rerank",
+        (2_000, 20_000, 100_000),
+        lambda size: tiny_models.rerank_lines(size // DEPTH, DEPTH),
+        _none,
+    ),
+    "candidates": Axis(
+        "rerank: candidates of each of 20 queries",
+        "rerank",
+        (50, 500, 2_500),
+        lambda size: tiny_models.rerank_lines(20, size),
+        _none,
+    ),
+    "passage length": Axis(
+        "rerank: words of each of 2,000 passages",
+        "rerank",
+        (50, 200, 800),
+        lambda size: tiny_models.rerank_lines(100, 20, words=(size, size)),
+        lambda size: LONG,
+    ),
+    "group size": Axis(
+        "train, 30 steps, --row_chunk_size 8: passages of a group",
+        "train",
+        (16, 64, 256),
+        lambda size: tiny_models.group_lines(30, size),
+        lambda size: [*("--train_group_size", str(size), "--row_chunk_size", "8", "--max_steps", "30")],
+    ),
+    "asked": Axis(
+        "teach, pointwise: rows, 20 a query",
+        "teach",
+        (1_000, 5_000, 20_000),
+        lambda size: tiny_models.rerank_lines(size // DEPTH, DEPTH),
+        _none,
+    ),
+}
+"""Along what the cost of the work grows."""
+
+
 def command(verb: str, engine: str, rows: Path, folder: Path) -> list[str]:
     """The verb's command line; makes its model."""
     if verb == "teach" and engine == "hf":
@@ -55,7 +120,13 @@ def command(verb: str, engine: str, rows: Path, folder: Path) -> list[str]:
     if verb == "rerank":
         return [
             *(*shared, "--rerank_output_path", str(folder / "run.tsv"), "--output_dir", str(folder / "none")),
-            *("--use_cpu", "--per_device_eval_batch_size", "256", "--rerank_max_len", "64"),
+            *("--use_cpu", "--rerank_max_len", "64"),
+        ]
+    if verb == "train":
+        return [
+            *(*shared, "--output_dir", str(folder / "student"), "--use_cpu", "--loss", "rank_net"),
+            *("--per_device_train_batch_size", "1", "--save_strategy", "no", "--report_to", "none"),
+            *("--rerank_max_len", "64"),
         ]
     return [
         *(*shared, "--output_path", str(folder / "groups.jsonl"), "--engine", engine),
@@ -63,19 +134,35 @@ def command(verb: str, engine: str, rows: Path, folder: Path) -> list[str]:
     ]
 
 
-def measure(verb: str, engine: str, num_rows: int) -> Measured:
-    """Write the input, run the verb on it in a process of its own, and throw both away."""
+def measure(
+    verb: str, engine: str, size: int, lines: Iterable[str] | None = None, flags: Iterable[str] = ()
+) -> Measured:
+    """Write the input, run the verb on it in a process of its own, and throw both away.
+
+    Args:
+        verb: the driver.
+        engine: teach's.
+        size: how large the input is; so many rows where no lines are given.
+        lines: the input.
+        flags: further flags; the last of a flag counts.
+    """
     with tempfile.TemporaryDirectory() as name:
         rows = Path(name, "rows.jsonl")
         with open(rows, "w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in tiny_models.rerank_lines(num_rows // DEPTH, DEPTH))
-        words = [sys.executable, "-c", PROGRAM, verb, *command(verb, engine, rows, Path(name))]
+            file.writelines(f"{line}\n" for line in lines or tiny_models.rerank_lines(size // DEPTH, DEPTH))
+        words = [sys.executable, "-c", PROGRAM, verb, *command(verb, engine, rows, Path(name)), *flags]
         environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **os.environ}
         done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False)
     if done.returncode:
-        raise SystemExit(f"{verb} of {num_rows} rows fails:\n{done.stderr[-3000:]}")
-    _, seconds, memory = done.stdout.splitlines()[-1].split()
-    return Measured(num_rows, float(seconds), float(memory))
+        raise SystemExit(f"{verb} of {size} fails:\n{done.stderr[-3000:]}")
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("measured ")]
+    _, seconds, memory = line.split()
+    return Measured(size, float(seconds), float(memory))
+
+
+def growth(axis: Axis) -> list[Measured]:
+    """The runs of an axis, smallest first."""
+    return [measure(axis.verb, "hf", size, axis.lines(size), axis.flags(size)) for size in axis.sizes]
 
 
 def report(verb: str, measured: Measured, before: Measured | None) -> str:

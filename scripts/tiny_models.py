@@ -73,7 +73,7 @@ def build_encoder(folder: Path, *, hidden_size: int = 16, num_layers: int = 1) -
         num_hidden_layers=num_layers,
         num_attention_heads=2,
         intermediate_size=2 * hidden_size,
-        max_position_embeddings=128,
+        max_position_embeddings=4096,
         num_labels=1,
         pad_token_id=0,
     )
@@ -81,13 +81,13 @@ def build_encoder(folder: Path, *, hidden_size: int = 16, num_layers: int = 1) -
     return folder
 
 
-def rerank_lines(num_queries: int, depth: int, seed: int = 0) -> Iterator[str]:
-    """Rows ``{query_id, query, docid, title, text, score}``, best first within a query, lengths mixed."""
+def rerank_lines(num_queries: int, depth: int, seed: int = 0, words: tuple[int, int] = (3, 12)) -> Iterator[str]:
+    """Rows ``{query_id, query, docid, title, text, score}``, best first within a query, of so many words."""
     draw = random.Random(seed)
     for number in range(num_queries):
         query = f"{draw.choice(WORDS)} {draw.choice(WORDS)} {number}"
         for place in range(depth):
-            text = " ".join(draw.choices(WORDS, k=draw.randint(3, 12)))
+            text = " ".join(draw.choices(WORDS, k=draw.randint(*words)))
             row = {"query_id": f"q{number}", "query": query, "docid": f"d{number}-{place}", "title": "", "text": text}
             yield json.dumps({**row, "score": float(depth - place)})
 
