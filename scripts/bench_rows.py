@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import bench_gpu
 import bench_rerank
+import bench_start
 import bench_teach
 import bench_train
 from bench_measure import Outcome, Setting
@@ -75,5 +78,21 @@ ROWS: dict[str, Row] = {
         bench_train.versus_instruct_distill,
     ),
     "memory": Row("memory of a step, group of 100, `--row_chunk_size 8`", "plain step", "≤ 1/5", bench_train.memory),
-    "questions": Row("questions for the top 10 of 100", "llm-rankers' loops", "as counted", bench_teach.questions),
+    "questions": Row(
+        "questions for the top 10 of 100",
+        "llm-rankers' loops; all pairs",
+        "≤ 60, nDCG@10 within .01 of all pairs under a judge that errs",
+        bench_teach.questions,
+    ),
+    ),
+    "start": Row("start", "-", "no torch, < 1.5 s", bench_start.start),
+    **{
+        f"gpu_{shape}": Row(
+            f"rerank, {shape.upper()}, GPU bf16",
+            "sentence-transformers, bf16 sdpa",
+            "≥ 1.5×",
+            partial(bench_gpu.versus_sentence_transformers, shape=shape),
+        )
+        for shape in bench_gpu.SHAPES
+    },
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_inputs
+import bench_questions
 import peers
 from bench_measure import Outcome, Setting, bare_products, compared, counting_tokens, in_turn, largest_difference
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -24,6 +25,10 @@ from tevatron_distill.teachers import AskingTeacher, PairwiseOracle
 
 NUM_PASSAGES = 20
 PROMPT = PAIR_PROMPTS["instructdistill"]
+ERRING = ("slips of 1, noise .25", "RankVicuna, noise .25")
+"""Judges of `bench_questions` that count: the first finds with all pairs what FLAN-T5-XL is published to find."""
+SHOWN = ("grades, never errs", "grades, 10 % at random")
+"""Others that are shown."""
 
 
 def prp_causal(setting: Setting) -> Outcome:
@@ -120,19 +125,36 @@ class OurTeacher:
 
 
 def questions(setting: Setting) -> Outcome:
-    """Questions for the top 10 of 100 in drawn order under a judge who knows: our sorts and llm-rankers' loops."""
+    """Questions for the top 10 of 100, by our sorts and llm-rankers' loops, and what 60 find under judges that err.
+
+    Counted in 20 drawn orders under a judge who knows. `bench_questions` has the judges that err, on TREC DL 2019 and
+    2020 with BM25's order as prior.
+    """
     counts: dict[str, list[int]] = {}
     for seed in range(20):
         worth = random.Random(seed).sample(range(100), 100)
         judge = partial(max, key=worth.__getitem__)
         counts.setdefault("allpair", []).append(asked_by(SORTS["allpair"](100), worth))
-        for name, num_child in (("heapsort", 1), ("setwise", 3), ("setwise of 10", 9)):
+        counts.setdefault("rechecked_heapsort", []).append(asked_by(SORTS["rechecked_heapsort"](100), worth))
+        for name, num_child in (("heapsort", 1), ("setwise", 3)):
             counts.setdefault(name, []).append(asked_by(SORTS["heapsort"](100, 10, num_child), worth))
             _, theirs = peers.llm_rankers_heapsort(100, judge, num_child, 10)
             counts.setdefault(f"llm-rankers' {name}", []).append(theirs)
     means = {name: statistics.mean(found) for name, found in counts.items()}
-    said = ", ".join(f"{name} {mean:.0f}" for name, mean in means.items())
-    return Outcome(said, None, None, "", {"questions": means})
+    bench_inputs.data_file(bench_inputs.MSMARCO)
+    bench_questions.FOLDER = bench_inputs.data_file(bench_inputs.MSMARCO_QRELS).parents[2]
+    study = bench_questions.measure(["rechecked_heapsort"], [*SHOWN, *ERRING], None, 2)
+    rows = {judge: row["rechecked_heapsort"] for judge, row in study.items()}
+    said = [f"{name} {mean:.0f}" for name, mean in means.items()]
+    lost = [f"{judge} {row.ndcg - row.allpair:+.3f}" for judge, row in rows.items()]
+    return Outcome(
+        f"{', '.join(said)}; nDCG@10 of rechecked_heapsort (at most {max(row.most for row in rows.values())}) against "
+        f"allpair's: {', '.join(lost)}",
+        None,
+        all(rows[judge].most <= 60 and rows[judge].ndcg >= rows[judge].allpair - 0.01 for judge in ERRING),
+        "",
+        {"questions": means, "study": {judge: row._asdict() for judge, row in rows.items()}},
+    )
 
 
 def asked_by(sort: Any, worth: Sequence[float]) -> int:
