@@ -109,6 +109,15 @@ def test_evaluation_during_training_reports_ndcg_by_judgements(bert_folder, grou
     assert len([entry["eval_nDCG@10"] for entry in history if "eval_nDCG@10" in entry]) == 2
 
 
+def test_tokenising_in_other_processes_changes_no_weight(bert_folder, groups_path, tmp_path):
+    weights = []
+    for workers in ("0", "2"):
+        more = ("--dataloader_num_workers", workers, "--num_train_epochs", "2", "--train_group_size", "3")
+        main(flags(bert_folder, groups_path, tmp_path / workers, *more))
+        weights.append(load_file(tmp_path / workers / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_a_lora_adapter_is_saved_with_its_head_and_loads_by_itself(make_folder, tevatron_path, tmp_path):
     base = make_folder(build_causal, "llama")
     main(flags(base, tevatron_path, tmp_path / "out", "--lora", "--lora_r", 4, "--append_eos_token"))

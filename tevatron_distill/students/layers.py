@@ -46,7 +46,7 @@ def keep_layers(model: Any, number: int, path: str) -> None:
         Sanh et al. 2019 (DistilBERT), whose student begins as every other layer of its teacher.
     """
     config = model.config.get_text_config()
-    count = getattr(config, "num_hidden_layers", None)
+    count: Any = getattr(config, "num_hidden_layers", None)
     stacks = list(_stacks(model))
     decoder = next((key for key in DECODER_LAYERS if config.is_encoder_decoder and key in config.to_dict()), None)
     counts = {count} if decoder is None else {count, getattr(config, decoder)}
@@ -88,7 +88,7 @@ def _cut(stack: nn.ModuleList, places: list[int]) -> None:
         stack[place] = layer
         for module in layer.modules():
             if "layer_idx" in module.__dict__:  # where a cache keeps its keys and values
-                module.layer_idx = place
+                setattr(module, "layer_idx", place)  # noqa: B010
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
