@@ -84,7 +84,6 @@ ROWS: dict[str, Row] = {
         "≤ 60, nDCG@10 within .01 of all pairs under a judge that errs",
         bench_teach.questions,
     ),
-    ),
     "start": Row("start", "-", "no torch, < 1.5 s", bench_start.start),
     **{
         f"gpu_{shape}": Row(
