@@ -122,6 +122,7 @@ def test_the_query_view_holds_orders_grades_values_and_texts(files):
     docids = [docid for docid, _, _ in data["passages"]]
     orders = [[docids[place] for place in order] for order in by_id["q1"]["orders"]]
     assert orders == [["b", "c", "a"], ["a", "c", "b"], ["a", "b", "c"]]
+    assert by_id["q1"]["ranked"] == [None, None, None]  # the teacher has ordered all
     assert by_id["q1"]["grades"] == {str(docids.index("a")): 2}
     assert by_id["q1"]["values"] == [[round(1 / 3, 4), 1.0, 1.0]]
     assert (by_id["q3"]["missing"], by_id["q3"]["num_missing"]) == (["missing"], 1)

@@ -83,14 +83,10 @@ def read_systems(args: ReportArguments, texts: Texts) -> list[System]:
         texts.add(load_candidates(args.dataset_path))
     systems = []
     for place, (name, path) in enumerate(zip(names, [*args.run_path, *args.groups_path], strict=True)):
-        is_teacher = place >= len(args.run_path)
-        if is_teacher:
-            groups = load_groups(path)
-            texts.add(groups)
-            run = run_of_groups(groups)
-        else:
-            run = read_run(path)
-        systems.append(build_system(name, path, run, is_teacher=is_teacher, seconds=seconds.get(name)))
+        groups = load_groups(path) if place >= len(args.run_path) else None
+        texts.add(groups or ())
+        run = read_run(path) if groups is None else run_of_groups(groups)
+        systems.append(build_system(name, path, run, groups=groups, seconds=seconds.get(name)))
     return systems
 
 

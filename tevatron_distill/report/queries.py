@@ -10,6 +10,7 @@ from typing import Any
 
 from tevatron_distill.metrics import measured_order
 from tevatron_distill.report.results import Results
+from tevatron_distill.report.systems import System
 from tevatron_distill.report.texts import Texts
 from tevatron_distill.schema import InputError, Qrels
 
@@ -36,7 +37,8 @@ def build_view(results: Results, qrels: Qrels, texts: Texts, selection: Selectio
     Returns:
         ``systems`` (names), ``teachers`` (their places), ``measures``, ``focus`` (its place), ``passages``
         (``[docid, title, text]``, each once) and ``queries`` (``id``, ``text``, ``values[measure][system]``,
-        ``orders[system]`` of places in ``passages``, ``grades`` of these, ``missing`` relevant docids).
+        ``orders[system]`` of places in ``passages``, how many of them are ``ranked[system]`` (null for all),
+        ``grades`` of the passages, ``missing`` relevant docids).
     """
     places: dict[tuple[str, str, str], int] = {}
     queries = [
@@ -89,6 +91,7 @@ def _query(
         "values": values,
         "orders": [[place_of[docid] for docid in order] for order in orders],
         "grades": {str(place): grades[docid] for docid, place in place_of.items() if docid in grades},
+        "ranked": [_ranked(system, query_id) for system in results.systems],
         "missing": missing[:MOST_MISSING],
         "num_missing": len(missing),
     }
@@ -155,9 +158,15 @@ def _size(text: str) -> int:
     return len(embedded_json(text).encode()) - 2
 
 
-def _guess(costs: list[tuple[int, float]], length: int) -> float:
+def _guess(costs: list[tuple[int, float]], length: int) -> int:
     """Bytes of texts that are cut to a length, from the characters and the bytes a character of each."""
-    return sum(min(characters, length) * cost for characters, cost in costs)
+    return round(sum(min(characters, length) * cost for characters, cost in costs))
+
+
+def _ranked(system: System, query_id: str) -> int | None:
+    """How many places a teacher has ordered, where these are not all."""
+    ranked = system.num_ranked.get(query_id)
+    return None if ranked is None or ranked >= len(system.run[query_id]) else ranked
 
 
 def _rounded(value: float) -> float | None:

@@ -23,6 +23,7 @@ class System:
         path: where it was read.
         run: the order.
         is_teacher: it was read from groups.
+        num_ranked: ``{query_id: places that the teacher has ordered}``, for groups; those behind are tied.
         seconds: a query took, in the driver that made it; None where nobody knows.
         cached: share of a teacher's answers that came from the cache, which makes its time too short.
         facts: what the driver's record says of it (model, teacher, sort, time, commit).
@@ -32,19 +33,22 @@ class System:
     path: str
     run: Run
     is_teacher: bool = False
+    num_ranked: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
     cached: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def build_system(name: str, path: str, run: Run, *, is_teacher: bool, seconds: float | None = None) -> System:
+def build_system(
+    name: str, path: str, run: Run, *, groups: Sequence[Group] | None = None, seconds: float | None = None
+) -> System:
     """A system with what stands in the record beside its file.
 
     Args:
         name: as it is shown.
         path: the run's or the groups' file.
         run: the order.
-        is_teacher: it is made of groups.
+        groups: what it is made of, for a teacher.
         seconds: a query takes, where the caller knows better than the record.
     """
     record = read_record(config_path(Path(path)))
@@ -53,7 +57,8 @@ def build_system(name: str, path: str, run: Run, *, is_teacher: bool, seconds: f
         name=name,
         path=path,
         run=run,
-        is_teacher=is_teacher,
+        is_teacher=groups is not None,
+        num_ranked={group.query_id: group.num_ranked for group in groups or ()},
         seconds=seconds_per_query(report) if seconds is None else seconds,
         cached=0.0 if seconds is not None else share_of_cached(report),
         facts=facts_of(record),

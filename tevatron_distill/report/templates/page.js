@@ -98,7 +98,7 @@
   function queryButton(query) {
     const change = changeOf(query);
     const button = make("button", { type: "button", "data-query": query.place, tabindex: "-1" },
-      make("span", { class: "text", title: query.text || query.id }, query.text || query.id),
+      make("span", { class: "text", dir: "auto", title: query.text || query.id }, query.text || query.id),
       make("span", { class: "values-of muted" }, `${shown(valueOf(query, state.before), 3)} → ${shown(valueOf(query, state.after), 3)}`),
       make("span", { class: change > 0 ? "up" : change < 0 ? "down" : "muted" }, signed(change)));
     button.addEventListener("click", () => choose(query.place));
@@ -143,9 +143,8 @@
 
   // The address holds the query, so that a link leads to it.
   function choose(place) {
-    const address = "#query=" + encodeURIComponent(data.queries[place].id);
-    if (location.hash === address) select(place);
-    else location.replace(address);
+    select(place);
+    location.replace("#query=" + encodeURIComponent(data.queries[place].id));
   }
 
   function placeInAddress() {
@@ -195,6 +194,9 @@
         all += 1;
         if (!isWanted(query, system, passage, place + 1, wanted)) return;
         seen += 1;
+        if (query.ranked[system] !== null && place >= query.ranked[system] && !cards.tied) {
+          cards.tied = cards.push(make("li", { class: "tied" }, "Not ordered from here on: the teacher sorted no deeper."));
+        }
         cards.push(card(query, system, passage, place + 1, wanted));
       });
       const title = make("h4", {}, make("span", { class: `swatch c${system % 8}` }), data.systems[system]);
@@ -226,11 +228,11 @@
         make("span", { class: "rank" }, String(rank)),
         movement(query, system, passage, rank),
         make("span", { class: "grade" + judged }, grade === undefined ? "not judged" : `grade ${grade}`)),
-      make("span", { class: "snippet" }, ...marked(words.slice(0, 240), wanted)));
+      make("span", { class: "snippet", dir: "auto" }, ...marked(words.slice(0, 240), wanted)));
     const ranks = data.systems.map((name, other) => `${name} ${query.ranks[other].get(passage) || "–"}`).join(" · ");
     const full = make("div", { class: "full" },
-      ...(title ? [make("p", {}, make("strong", {}, ...marked(title, wanted)))] : []),
-      make("p", { class: "text" }, ...marked(text || (title ? "" : "(no text given)"), wanted)),
+      ...(title ? [make("p", { dir: "auto" }, make("strong", {}, ...marked(title, wanted)))] : []),
+      make("p", { class: "text", dir: "auto" }, ...marked(text || (title ? "" : "(no text given)"), wanted)),
       make("p", { class: "docid" }, "docid ", ...marked(docid, wanted)),
       make("p", { class: "ranks" }, "ranks: " + ranks));
     const details = make("details", {}, summary, full);
@@ -315,15 +317,18 @@
     }));
   }
 
-  window.addEventListener("hashchange", () => {
+  function followAddress() {
     const place = placeInAddress();
     if (place < 0) return;
-    const fromList = byId("app").contains(document.activeElement);
-    select(place);
-    if (!fromList) {
-      byId("detail-title").focus({ preventScroll: true });
-      byId("detail").scrollIntoView();
-    }
+    if (place !== state.query) select(place);
+    if (byId("app").contains(document.activeElement)) return;
+    byId("detail-title").focus({ preventScroll: true });
+    byId("detail").scrollIntoView();
+  }
+  window.addEventListener("hashchange", followAddress);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#query="]');
+    if (link && link.hash === location.hash) followAddress(); // the address stays, so nothing else would happen
   });
 
   showColumns();
