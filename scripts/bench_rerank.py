@@ -227,7 +227,9 @@ def yes_prompts(reranker: Reranker, lists: Sequence[Candidates]) -> tuple[list[s
     """The prompts of a Yes-token student's rows as text, and the token of its answer."""
     layout: Any = reranker.layout
     rows = [row for one in lists for row in layout.rows(one)]
-    return [layout.tokenizer.decode(row.input_ids) for row in rows], layout.settings.yes_token_id
+    return [
+        layout.tokenizer.decode(row.input_ids, skip_special_tokens=True) for row in rows
+    ], layout.settings.yes_token_id
 
 
 def memory_of_yes_token(path: str, who: str) -> float:

@@ -92,7 +92,10 @@ def versus_instruct_distill(setting: Setting) -> Outcome:
     tokenizer = AutoTokenizer.from_pretrained(path)
     _, _, layout = load_student(path, "yes_token", options=LoadOptions(dtype="float32"))
     prompts = [
-        ([tokenizer.decode(row.input_ids) for row in layout.rows(group)], list(group_labels(group, "reciprocal")))
+        (
+            [tokenizer.decode(row.input_ids, skip_special_tokens=True) for row in layout.rows(group)],
+            list(group_labels(group, "reciprocal")),
+        )
         for group in groups
     ]
 
