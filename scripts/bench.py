@@ -82,7 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: seconds of computing, for a busy machine"
     )
-    parser.add_argument("--ranker", help="folder of a trained cross-encoder, for the rows about nDCG")
+    parser.add_argument("--ranker", help="folder of a trained cross-encoder, for rows about nDCG (else one is trained)")
     parser.add_argument("--small_ranker", help="folder of one with fewer layers, for the cascade")
     return parser.parse_args()
 

@@ -45,8 +45,8 @@ def data_file(name: str) -> Path:
 
 
 @cache
-def nfcorpus(depth: int) -> tuple[list[Candidates], Qrels]:
-    """The test queries of NFCorpus with what BM25 finds for them, and their judgements."""
+def nfcorpus(depth: int, split: str = "test") -> tuple[list[Candidates], Qrels]:
+    """The queries of a part of NFCorpus with what BM25 finds for them, and their judgements."""
     with zipfile.ZipFile(data_file(NFCORPUS)) as archive:
 
         def lines(name: str) -> list[str]:
@@ -54,7 +54,7 @@ def nfcorpus(depth: int) -> tuple[list[Candidates], Qrels]:
 
         rows = [json.loads(line) for line in lines("corpus.jsonl")]
         queries = {row["_id"]: row["text"] for row in map(json.loads, lines("queries.jsonl"))}
-        judged = [line.split("\t") for line in lines("qrels/test.tsv")[1:]]
+        judged = [line.split("\t") for line in lines(f"qrels/{split}.tsv")[1:]]
     qrels: dict[str, dict[str, int]] = {}
     for query_id, docid, grade in judged:
         qrels.setdefault(query_id, {})[docid] = int(grade)

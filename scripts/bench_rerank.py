@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import bench_inputs
+import bench_train
 import peers
 import torch
 from bench_measure import (
@@ -114,11 +115,13 @@ def int8(setting: Setting) -> Outcome:
     """A student in int8 by onnxruntime against sentence-transformers in float32, and what it loses of nDCG@10."""
     from sentence_transformers import CrossEncoder
 
-    path = _ranker(setting)
+    path = bench_train.ranker(setting)
     lists = bench_inputs.mixed(NUM_QUERIES, DEPTH)
     model = CrossEncoder(path, device="cpu", max_length=512, activation_fn=torch.nn.Identity())
     pairs = bench_inputs.as_pairs(lists)
-    small = Reranker.from_pretrained(path, device="cpu", backend="onnx", onnx_dtype="int8")
+    small = Reranker.from_pretrained(
+        path, device="cpu", backend="onnx", onnx_dtype="int8", cache_dir=str(setting.folder), rerank_max_len=512
+    )
     timed = in_turn(
         {
             "sentence-transformers": lambda: model.predict(pairs, show_progress_bar=False).tolist(),
@@ -126,7 +129,7 @@ def int8(setting: Setting) -> Outcome:
         },
         setting.repeats,
     )
-    whole = Reranker.from_pretrained(path, device="cpu")
+    whole = Reranker.from_pretrained(path, device="cpu", rerank_max_len=512)
     return _with_quality(compared(timed, setting, 1.6, {}), whole.score_candidates, small.score_candidates, 0.003)
 
 
@@ -134,10 +137,8 @@ def cascade(setting: Setting) -> Outcome:
     """A small student on 100 passages and the whole one on its best 20, against the whole one on 100."""
     from tevatron_distill.reranker.cascade import Cascade
 
-    if setting.small_ranker is None:
-        raise MissingError("--small_ranker: a folder of a trained student of 1 or 2 layers")
-    whole = Reranker.from_pretrained(_ranker(setting), device="cpu")
-    small = Reranker.from_pretrained(setting.small_ranker, device="cpu")
+    whole = Reranker.from_pretrained(bench_train.ranker(setting), device="cpu", rerank_max_len=512)
+    small = Reranker.from_pretrained(bench_train.ranker(setting, 2), device="cpu", rerank_max_len=512)
     both = Cascade([small, whole], [20])
     lists = bench_inputs.mixed(4, 100)
     timed = in_turn(
@@ -145,12 +146,6 @@ def cascade(setting: Setting) -> Outcome:
         setting.repeats,
     )
     return _with_quality(compared(timed, setting, 1.8, {}), whole.score_candidates, both.score_candidates, 0.005)
-
-
-def _ranker(setting: Setting) -> str:
-    if setting.ranker is None:
-        raise MissingError("--ranker: a folder of a trained cross-encoder, for nDCG@10 says nothing of a drawn head")
-    return setting.ranker
 
 
 def _with_quality(

@@ -145,6 +145,44 @@ def our_trainer(
     )
 
 
+def ranker(setting: Setting, num_layers: int | None = None) -> str:
+    """The folder of a cross-encoder that has learned something, made once: for the rows about nDCG.
+
+    MiniLM on judgements of NFCorpus' training queries, 7,040 pairs of 64 tokens: minutes, and far from the best that
+    can be done, but its ranking is no chance.
+
+    Args:
+        setting: names folders of the user's, which are taken instead.
+        num_layers: layers of the backbone that are kept; None for all.
+    """
+    given = setting.small_ranker if num_layers else setting.ranker
+    if given is not None:
+        return given
+    path = setting.folder / f"ranker_{num_layers or 'all'}_layers"
+    if not (path / "reranker_config.json").exists():
+        lists, qrels = bench_inputs.nfcorpus(50, "train")
+        judged = [one.judged(qrels[one.query_id]) for one in lists]
+        groups = [group for group in judged if group.num_ranked and len(set(group.judgements or ())) > 1]
+        options = LoadOptions(dtype="float32", training=True, num_hidden_layers=num_layers)
+        base = str(bench_inputs.cross_encoder(setting.folder))
+        tokenizer, model, layout = load_student(base, "cross_encoder", options=options, settings={"rerank_max_len": 64})
+        torch.manual_seed(0)
+        with torch.no_grad():
+            model.classifier.weight.normal_(0.0, 0.02)
+        learning = {"learning_rate": 1e-4, "warmup_steps": 20, "max_steps": 220, "per_device_train_batch_size": 4}
+        trainer = DistillRerankerTrainer(
+            model=model,
+            args=TrainingArguments(output_dir=str(path), remove_unused_columns=False, **{**SCHEDULE, **learning}),
+            train_dataset=TeacherPermutationDataset(groups, train_group_size=8, sampling="one_positive"),
+            data_collator=GroupCollator(layout),
+            processing_class=tokenizer,
+            loss="rank_net",
+        )
+        trainer.train()
+        trainer.save_model()
+    return str(path)
+
+
 def _outcome(
     timed: dict[str, Any], setting: Setting, reach: float, path: str, student: str, groups: Sequence[Group]
 ) -> Outcome:
