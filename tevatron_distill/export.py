@@ -12,29 +12,16 @@ import torch
 from accelerate.utils import merge_fsdp_weights
 
 from tevatron_distill.layouts.settings import SETTINGS_FILE
-from tevatron_distill.schema import Candidates, InputError, Passage
+from tevatron_distill.schema import InputError
 from tevatron_distill.students import LoadedStudent, LoadOptions, load_student
 from tevatron_distill.students.loading import ADAPTER_FILE
 from tevatron_distill.students.parted import load_deepspeed
-
-TOLERANCE = 1e-4
-"""The largest difference of scores that exporting may make."""
+from tevatron_distill.students.sample import SAMPLE, TOLERANCE
 
 FSDP_WEIGHTS = "pytorch_model_fsdp_0"
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 STATE = ("trainer_state.json", "run_config.json", "model.safetensors.index.json")
 """What a checkpoint holds beside the model, and must not stand in its folder."""
-
-PASSAGES = (
-    "A reranker orders passages by their relevance to a query.",
-    "The weather was fine, and the boats had gone out early.",
-    "query",
-    "What a reranker reads is the query and the passage together, which is slower than comparing vectors. " * 3,
-)
-SAMPLE = Candidates(
-    "sample", "what is a reranker?", tuple(Passage(str(n), text) for n, text in enumerate(PASSAGES)), (0.0,) * 4
-)
-"""What scores are compared on."""
 
 
 def export_checkpoint(checkpoint: str | Path, output: str | Path, overwrite: bool = False) -> float | None:

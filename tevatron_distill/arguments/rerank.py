@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice, token_budget
+from tevatron_distill.reranker.cascade import check_depths
+from tevatron_distill.reranker.onnx import BACKENDS, ONNX_DTYPES
 from tevatron_distill.schema import InputError
 
 OUTPUT_FORMATS = ("tevatron", "trec")
@@ -34,6 +36,35 @@ class RerankArguments:
             "help": "colbert, simcls: folder of passage vectors (float16), made by the first run and used by later ones"
         },
     )
+    backend: str = field(
+        default="torch",
+        metadata={
+            "choices": list(BACKENDS),
+            "help": "what computes: torch, or onnx (extra `onnx`; onnxruntime on the CPU; the student is exported the "
+            "first time and kept in --cache_dir, default ~/.cache)",
+        },
+    )
+    onnx_dtype: str = field(
+        default="float32",
+        metadata={
+            "choices": list(ONNX_DTYPES),
+            "help": "--backend onnx: float32, or int8, which is faster and rounds scores",
+        },
+    )
+    cascade_name_or_path: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "smaller students that rank before --model_name_or_path, the first of them all candidates: folders "
+            "or names"
+        },
+    )
+    cascade_depth: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "how many of the best each student behind the first reads, --model_name_or_path being the last; "
+            "the others keep their order below"
+        },
+    )
     first_stage_weight: float = field(
         default=0.0,
         metadata={"help": "share a of the first stage: (1 - a) * student + a * first stage, each normalised"},
@@ -48,6 +79,12 @@ class RerankArguments:
 
     def __post_init__(self) -> None:
         check_choice("output_format", self.output_format, OUTPUT_FORMATS)
+        check_choice("backend", self.backend, BACKENDS)
+        check_choice("onnx_dtype", self.onnx_dtype, ONNX_DTYPES)
+        if self.onnx_dtype != "float32" and self.backend != "onnx":
+            raise InputError(f"--onnx_dtype {self.onnx_dtype} needs --backend onnx; got {self.backend}")
+        if self.cascade_name_or_path or self.cascade_depth:
+            check_depths(len(self.cascade_name_or_path or ()), self.cascade_depth or ())
         check_choice("first_stage_norm", self.first_stage_norm, NORMALISATIONS)
         if not self.rerank_output_path:
             raise InputError("--rerank_output_path must name the run to write; got none")

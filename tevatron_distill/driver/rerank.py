@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tevatron_distill.arguments import parse_arguments, token_budget
 from tevatron_distill.arguments.data import DatasetArguments
@@ -23,6 +26,8 @@ from tevatron_distill.formats.disk import corrupt
 from tevatron_distill.formats.runs import format_run_lines
 from tevatron_distill.layouts import DualLayout
 from tevatron_distill.reranker import Reranker, default_dtype
+from tevatron_distill.reranker.cascade import Cascade
+from tevatron_distill.reranker.onnx import on_backend
 from tevatron_distill.schema import Candidates, InputError
 from tevatron_distill.sharing import Processes
 from tevatron_distill.students import load_student
@@ -37,14 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Rerank candidates with a student."""
     processes = Processes.launched()
     model_args, layout_args, data_args, rerank_args, share_args, training_args = parse(argv)
-    dtype = model_args.dtype or chosen_dtype(training_args)
+    dtype = model_args.dtype or chosen_dtype(training_args, rerank_args.backend)
     num_rows = training_args.per_device_eval_batch_size
     num_rows = 0 if num_rows == HF_BATCH_SIZE else num_rows
     with BlockOutput(
         rerank_args.rerank_output_path or "",
         as_mapping(model_args, layout_args, data_args, rerank_args)
         | {"dtype": dtype, "per_device_eval_batch_size": num_rows},
-        [*([data_args.dataset_path] if data_args.dataset_path else []), *model_files(model_args)],
+        [
+            *([data_args.dataset_path] if data_args.dataset_path else []),
+            *model_files(model_args, *(rerank_args.cascade_name_or_path or ())),
+        ],
         training_args.overwrite_output_dir,
         processes=processes,
         num_shards=share_args.num_shards,
@@ -57,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rerank_args,
             candidates,
             num_rows=num_rows,
-            device="cpu" if training_args.use_cpu else None,
+            device="cpu" if training_args.use_cpu or rerank_args.backend == "onnx" else None,
         )
         if rerank_args.passage_vectors_path:  # the first process makes them for all
             made = make() if processes.is_first else None
@@ -97,16 +105,18 @@ def parse(argv: Sequence[str] | None) -> Arguments:
     return parsed
 
 
-def chosen_dtype(training_args: DistillTrainingArguments) -> str:
-    """The weights' number format where no --dtype is given: --fp16 or --bf16, else the device's default."""
+def chosen_dtype(training_args: DistillTrainingArguments, backend: str) -> str:
+    """The weights' number format where no --dtype is given: --fp16 or --bf16, else the default where it computes."""
     if training_args.fp16:
         return "float16"
-    return "bfloat16" if training_args.bf16 else default_dtype(training_args.device)
+    if training_args.bf16:
+        return "bfloat16"
+    return default_dtype(torch.device("cpu") if backend == "onnx" else training_args.device)
 
 
-def model_files(model_args: ModelArguments) -> list[Path]:
+def model_files(model_args: ModelArguments, *others: str) -> list[Path]:
     """Weights and settings of the local folders that the scores depend on."""
-    folders = [model_args.model_name_or_path, model_args.lora_name_or_path, model_args.tokenizer_name]
+    folders = [model_args.model_name_or_path, model_args.lora_name_or_path, model_args.tokenizer_name, *others]
     return [
         file
         for folder in folders
@@ -125,7 +135,7 @@ class Reranking:
         rerank_args: what is written.
     """
 
-    def __init__(self, reranker: Reranker, rerank_args: RerankArguments) -> None:
+    def __init__(self, reranker: Reranker | Cascade, rerank_args: RerankArguments) -> None:
         self._reranker = reranker
         self._args = rerank_args
 
@@ -139,7 +149,7 @@ class Reranking:
         num_rows: int,
         device: str | None,
     ) -> Reranking:
-        """Load the student.
+        """Load the student, and the smaller ones before it.
 
         Args:
             student: keywords of `load_student`.
@@ -148,14 +158,17 @@ class Reranking:
             num_rows: rows of full length that a batch has room for, where no budget is given; 0 for no wish.
             device: where it runs; None takes a GPU where there is one.
         """
-        loaded = load_student(**student)
-        settings = loaded.layout.settings
-        full = settings.passage_max_len if isinstance(loaded.layout, DualLayout) else settings.rerank_max_len
-        budget = token_budget(rerank_args.batch_tokens) or num_rows * (full or 1) or None
-        reranker = Reranker(loaded.model, loaded.layout, device, budget)
+        reranker = load_reranker(student, rerank_args, num_rows, device)
         if rerank_args.passage_vectors_path:
             reranker.use_passage_vectors(rerank_args.passage_vectors_path, candidates)
-        return cls(reranker, rerank_args)
+        if not rerank_args.cascade_name_or_path:
+            return cls(reranker, rerank_args)
+        options = replace(student["options"], tokenizer_name=None, config_name=None, lora_name_or_path=None)
+        smaller = [
+            load_reranker({"path": path, "options": options}, rerank_args, num_rows, device)
+            for path in rerank_args.cascade_name_or_path
+        ]
+        return cls(Cascade([*smaller, reranker], rerank_args.cascade_depth or ()), rerank_args)
 
     def __call__(self, block: Block) -> Iterator[list[str]]:
         scored = zip(block, self._reranker.score_candidates(block), strict=True)
@@ -172,6 +185,19 @@ class Reranking:
 
     def close(self) -> None:
         """Nothing is held but the model."""
+
+
+def load_reranker(
+    student: Mapping[str, Any], rerank_args: RerankArguments, num_rows: int, device: str | None
+) -> Reranker:
+    """One student in the backend that is asked for; arguments as of `Reranking.load`."""
+    loaded = load_student(**student)
+    settings = loaded.layout.settings
+    full = settings.passage_max_len if isinstance(loaded.layout, DualLayout) else settings.rerank_max_len
+    budget = token_budget(rerank_args.batch_tokens) or num_rows * (full or 1) or None
+    cache_dir = student["options"].cache_dir
+    model = on_backend(loaded.model, loaded.layout, rerank_args.backend, rerank_args.onnx_dtype, cache_dir)
+    return Reranker(model, loaded.layout, device, budget)
 
 
 def _given(work: Reranking) -> Reranking:

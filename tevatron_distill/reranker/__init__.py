@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,10 @@ from tevatron_distill.layouts import DualLayout, Layout, ListLayout, MetricsLayo
 from tevatron_distill.reranker.batches import Batcher, TokenCount
 from tevatron_distill.reranker.compare import Comparisons
 from tevatron_distill.reranker.dual import encode_rows, score_vectors
+from tevatron_distill.reranker.onnx import on_backend
 from tevatron_distill.reranker.pair import score_pairs
 from tevatron_distill.reranker.point import score_rows
+from tevatron_distill.reranker.ranking import Ranking
 from tevatron_distill.reranker.vectors import VectorStore, model_identity, write_store
 from tevatron_distill.reranker.windows import score_windows
 from tevatron_distill.schema import Candidates, InputError, Passage
@@ -36,7 +38,7 @@ SCORERS: dict[type, Callable[..., list[list[float]]]] = {
 """Layout → ``(model, layout, batcher, candidates)`` to scores aligned with each list's passages, higher is better."""
 
 
-class Reranker(Comparisons):
+class Reranker(Comparisons, Ranking):
     """A student that ranks.
 
     Args:
@@ -80,6 +82,9 @@ class Reranker(Comparisons):
         lora_name_or_path: str | None = None,
         attn_implementation: str | None = None,
         trust_remote_code: bool = False,
+        backend: str = "torch",
+        onnx_dtype: str = "float32",
+        cache_dir: str | None = None,
         **settings: Any,
     ) -> Reranker:
         """Load a student's folder, an adapter's folder, or a plain published model as ``student``.
@@ -94,47 +99,25 @@ class Reranker(Comparisons):
             lora_name_or_path: adapter to merge into the model.
             attn_implementation: as in transformers.
             trust_remote_code: run code that the model's folder brings.
+            backend: ``torch``, or ``onnx`` (on the CPU; the student is exported the first time, see `on_backend`).
+            onnx_dtype: ``float32``, or ``int8``, which is faster and rounds scores.
+            cache_dir: where downloads and exports are kept.
             settings: values of ``RerankerSettings`` that differ from the folder's (``rerank_max_len``, ``prompt``, …).
 
         Raises:
             InputError: if the folder cannot be that student, or its score would be random.
         """
-        device = torch.device(device or default_device())
+        device = torch.device("cpu" if backend == "onnx" else device or default_device())
         options = LoadOptions(
+            cache_dir=cache_dir,
             dtype=dtype or default_dtype(device),
             attn_implementation=attn_implementation,
             trust_remote_code=trust_remote_code,
             lora_name_or_path=lora_name_or_path,
         )
         loaded = load_student(str(path), student, options=options, settings=settings)
-        return cls(loaded.model, loaded.layout, device, batch_tokens)
-
-    @overload
-    def rank(self, query: str, passages: Sequence[str]) -> list[tuple[int, float]]: ...
-    @overload
-    def rank(self, query: str, passages: Sequence[Passage]) -> list[tuple[str, float]]: ...
-    def rank(self, query: str, passages: Sequence[str] | Sequence[Passage]) -> list[Any]:
-        """Order passages for a query.
-
-        Args:
-            query: its text.
-            passages: texts, or passages with title and docid.
-
-        Returns:
-            (position, score) of each text, or (docid, score) of each passage, best first; equal scores keep the
-            order given.
-        """
-        if not passages:
-            return []
-        given = [
-            passage if isinstance(passage, Passage) else Passage(str(position), str(passage))
-            for position, passage in enumerate(passages)
-        ]
-        [scores] = self.score_candidates([Candidates("", query, tuple(given), (0.0,) * len(given))])
-        names = [
-            passage.docid if isinstance(passage, Passage) else position for position, passage in enumerate(passages)
-        ]
-        return sorted(zip(names, scores, strict=True), key=lambda pair: -pair[1])
+        model = on_backend(loaded.model, loaded.layout, backend, onnx_dtype, cache_dir)
+        return cls(model, loaded.layout, device, batch_tokens)
 
     def compute_score(self, pairs: Sequence[str] | Sequence[Sequence[str]]) -> float | list[float]:
         """Scores of ``[[query, passage], …]`` as a list, or of one pair ``[query, passage]`` as a number.

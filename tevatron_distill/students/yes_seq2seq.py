@@ -46,7 +46,8 @@ def yes_class(parent: Any) -> Any:
             if kwargs.get("labels") is not None:
                 raise TypeError("this model scores passages and takes no labels; the ranking loss stands outside of it")
             encoded = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            start = input_ids.new_full((len(input_ids), 1), self.config.decoder_start_token_id or 0)
+            num_rows = input_ids.shape[0]  # len() would be a constant of an exported graph
+            start = input_ids.new_full((num_rows, 1), self.config.decoder_start_token_id or 0)
             hidden = self.decoder(
                 input_ids=start, encoder_hidden_states=encoded, encoder_attention_mask=attention_mask, use_cache=False
             ).last_hidden_state[:, 0]
