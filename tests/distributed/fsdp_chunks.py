@@ -40,6 +40,11 @@ def main(folder: str) -> None:
     expected = gradients(whole, torch.cat(rows))
     for name, grad in gradients(parted, rows[distributed.get_rank()]).items():
         torch.testing.assert_close(grad * 2, expected[name], atol=1e-5, rtol=1e-4)  # FSDP takes the mean
+    parted.zero_grad()
+    mask = torch.tensor([[1] * 7, [1] * 3 + [0] * 4, [1] * 5 + [0] * 2, [1] * 2 + [0] * 5, [1] * 6 + [0]])
+    mask = mask[: len(rows[distributed.get_rank()])]
+    chunk_rows(parted, "forward", None, 7)  # by length, a row at a time: five chunks and two
+    parted(input_ids=rows[distributed.get_rank()], attention_mask=mask).logits.sum().backward()
     with torch.no_grad():
         parted(input_ids=rows[distributed.get_rank()], attention_mask=None)
     distributed.barrier()
