@@ -15,7 +15,7 @@ FLOORS = [
     {"formats", "sorting", "prompts", "metrics", "losses", "pair_sampling", "loading"},
     {"layouts", "candidate_metrics"},
     {"batching"},
-    {"shared_prefix"},
+    {"shared_prefix", "cross_attention"},
     {"engines", "retrieval"},
     {"dataset", "collator", "students"},
     {"reranker"},

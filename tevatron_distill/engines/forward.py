@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from tevatron_distill.batching import Budget
+from tevatron_distill.cross_attention import without_keys
 from tevatron_distill.engines.chat import END_THINK, THINK
 from tevatron_distill.engines.encoding import Encoded
 from tevatron_distill.engines.head import Head
@@ -125,12 +126,13 @@ class Forward:
     def _decode(self, rows: Sequence[Encoded], decoder_ids: Sequence[list[int]]) -> Tensor:
         """Logits ``[R, T, V]`` of an encoder-decoder at all places of its output."""
         outputs = self._pad(decoder_ids, left=False)
-        logits: Tensor = self._model(
-            **self._pad([row.input_ids for row in rows], left=False),
-            decoder_input_ids=outputs["input_ids"],
-            decoder_attention_mask=outputs["attention_mask"],
-            use_cache=False,
-        ).logits
+        with without_keys(self._model):
+            logits: Tensor = self._model(
+                **self._pad([row.input_ids for row in rows], left=False),
+                decoder_input_ids=outputs["input_ids"],
+                decoder_attention_mask=outputs["attention_mask"],
+                use_cache=False,
+            ).logits
         return logits
 
     def _continue(self, rows: Sequence[list[int]], keep: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tevatron_distill.cross_attention import without_keys
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.reranker.batches import Batcher
 from tevatron_distill.reranker.last_layer import first_token_only
@@ -31,7 +32,7 @@ def score_rows(
         return scores
 
     flat = [0.0] * len(rows)
-    with first_token_only(model):
+    with first_token_only(model), without_keys(model):
         for place, score in batcher.run(layout, rows, forward):
             flat[place] = score
     return _by_list(flat, candidates)
