@@ -42,6 +42,8 @@ def main() -> None:
     from bench_measure import MissingError, Outcome, Setting
     from bench_rows import ROWS
 
+    from tevatron_distill import InputError
+
     torch.set_num_threads(arguments.threads)
     logging.disable(logging.WARNING)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,7 @@ def main() -> None:
         began = time.perf_counter()
         try:
             found[name] = ROWS[name].run(setting)
-        except MissingError as error:
+        except (MissingError, InputError, ModuleNotFoundError) as error:
             found[name] = Outcome(f"not run: {error}")
         found[name].raw["seconds_of_the_row"] = round(time.perf_counter() - began, 1)
         print(f"{name}: {found[name].measured} ({found[name].raw['seconds_of_the_row']:.0f} s)", flush=True)

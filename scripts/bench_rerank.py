@@ -93,7 +93,7 @@ def _versus(
         setting,
         reach,
         {"scores": largest_difference(timed["ours"].result, timed[name].result)},
-        products=bare_products(reranker.model, ("classifier", "pooler")) * computed,
+        products=bare_products(reranker.model, ("classifier", "pooler"), setting.clock) * computed,
         real_share=count.real_share,
         pairs=sum(len(one.passages) for one in lists),
         tokens=count.tokens // setting.repeats,
@@ -206,7 +206,9 @@ def yes_token(setting: Setting) -> Outcome:
         setting,
         1.0,
         {"scores": largest_difference(timed["ours"].result, timed["all logits"].result)},
-        products=bare_products(reranker.model, ("score",)) * reranker.batcher.count.padded / (setting.repeats + 1),
+        products=bare_products(reranker.model, ("score",), setting.clock)
+        * reranker.batcher.count.padded
+        / (setting.repeats + 1),
         real_share=reranker.batcher.count.real_share,
         memory_mib=memory,
         vocabulary_sized=watch.found,

@@ -67,7 +67,7 @@ def _prp(setting: Setting, path: Path, auto_class: Any, reach: float) -> Outcome
         setting,
         reach,
         {"preferences": largest_difference(preferences(loop), [p for _, _, p in group.preferences or ()])},
-        products=bare_products(model, ("lm_head",)) * ours.computed if not decodes else None,
+        products=bare_products(model, ("lm_head",), setting.clock) * ours.computed if not decodes else None,
         prompts=len(prompts),
         tokens_of_all_prompts=real,
         computed_tokens=ours.computed,

@@ -198,7 +198,9 @@ def _outcome(
         reach,
         {"losses": abs(timed["ours"].result - timed[other].result)},
         # forward, and backward to inputs and to weights
-        products=3 * bare_products(trainer.model, ("classifier", "pooler", "score", "lm_head")) * counted.computed,
+        products=3
+        * bare_products(trainer.model, ("classifier", "pooler", "score", "lm_head"), setting.clock)
+        * counted.computed,
         real_share=real / counted.computed,
         tokens=real,
         rows=sum(len(group.passages) for group in groups),
