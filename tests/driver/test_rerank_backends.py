@@ -142,3 +142,15 @@ def test_flags_that_do_not_go_together_are_refused(command, more, message, capsy
     with pytest.raises((InputError, SystemExit)) as raised:
         main(command(*more))
     assert message in f"{raised.value} {capsys.readouterr().err}"
+
+
+def test_torch_compile_is_honoured_by_every_student(command, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model, **options: compiled.append(options))
+    main(command("--torch_compile", "True", *both(tmp_path)))
+    assert compiled == [{"dynamic": True}] * 2
+
+
+def test_torch_compile_does_not_go_with_onnx(command):
+    with pytest.raises(InputError, match=r"--torch_compile .* leave it out of --backend onnx"):
+        main(command("--torch_compile", "True", "--backend", "onnx"))

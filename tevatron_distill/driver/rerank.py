@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             candidates,
             num_rows=num_rows,
             device="cpu" if training_args.use_cpu or rerank_args.backend == "onnx" else None,
+            compiles=training_args.torch_compile,
         )
         if rerank_args.passage_vectors_path:  # the first process makes them for all
             made = make() if processes.is_first else None
@@ -102,6 +103,9 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         raise
     except (ValueError, ImportError) as error:
         raise InputError(f"the arguments of HF's TrainingArguments do not fit this machine: {error}") from error
+    *_, rerank_args, _, training_args = parsed
+    if training_args.torch_compile and rerank_args.backend != "torch":
+        raise InputError(f"--torch_compile compiles what torch runs; leave it out of --backend {rerank_args.backend}")
     return parsed
 
 
@@ -148,6 +152,7 @@ class Reranking:
         *,
         num_rows: int,
         device: str | None,
+        compiles: bool,
     ) -> Reranking:
         """Load the student, and the smaller ones before it.
 
@@ -157,17 +162,16 @@ class Reranking:
             candidates: all lists, for passage vectors that are to be stored.
             num_rows: rows of full length that a batch has room for, where no budget is given; 0 for no wish.
             device: where it runs; None takes a GPU where there is one.
+            compiles: torch.compile for rows of any length.
         """
-        reranker = load_reranker(student, rerank_args, num_rows, device)
+        load = partial(load_reranker, rerank_args=rerank_args, num_rows=num_rows, device=device, compiles=compiles)
+        reranker = load(student)
         if rerank_args.passage_vectors_path:
             reranker.use_passage_vectors(rerank_args.passage_vectors_path, candidates)
         if not rerank_args.cascade_name_or_path:
             return cls(reranker, rerank_args)
         options = replace(student["options"], tokenizer_name=None, config_name=None, lora_name_or_path=None)
-        smaller = [
-            load_reranker({"path": path, "options": options}, rerank_args, num_rows, device)
-            for path in rerank_args.cascade_name_or_path
-        ]
+        smaller = [load({"path": path, "options": options}) for path in rerank_args.cascade_name_or_path]
         return cls(Cascade([*smaller, reranker], rerank_args.cascade_depth or ()), rerank_args)
 
     def __call__(self, block: Block) -> Iterator[list[str]]:
@@ -188,7 +192,7 @@ class Reranking:
 
 
 def load_reranker(
-    student: Mapping[str, Any], rerank_args: RerankArguments, num_rows: int, device: str | None
+    student: Mapping[str, Any], rerank_args: RerankArguments, num_rows: int, device: str | None, compiles: bool
 ) -> Reranker:
     """One student in the backend that is asked for; arguments as of `Reranking.load`."""
     loaded = load_student(**student)
@@ -197,6 +201,8 @@ def load_reranker(
     budget = token_budget(rerank_args.batch_tokens) or num_rows * (full or 1) or None
     cache_dir = student["options"].cache_dir
     model = on_backend(loaded.model, loaded.layout, rerank_args.backend, rerank_args.onnx_dtype, cache_dir)
+    if compiles:
+        model.compile(dynamic=True)
     return Reranker(model, loaded.layout, device, budget)
 
 
