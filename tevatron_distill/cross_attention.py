@@ -27,7 +27,8 @@ def without_keys(model: Any) -> Iterator[None]:
     Args:
         model: any model; T5 and mT5 in evaluation mode with plain matrices are meant.
     """
-    found = [] if model.training else [module for module in model.modules() if _can_do_without(module)]
+    looks = isinstance(model, nn.Module) and not model.training
+    found = [module for module in model.modules() if _can_do_without(module)] if looks else []
     for attention in found:
         attention.forward = partial(attend, attention)
     try:
