@@ -13,6 +13,7 @@ from tevatron_distill.arguments.evaluate import EvaluateArguments
 from tevatron_distill.arguments.export import ExportArguments
 from tevatron_distill.arguments.merge import MergeArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments
+from tevatron_distill.arguments.report import ReportArguments
 from tevatron_distill.arguments.rerank import RerankArguments
 from tevatron_distill.arguments.retrieve import RetrieveArguments
 from tevatron_distill.arguments.share import ShareArguments
@@ -31,6 +32,7 @@ TABLES: dict[str, tuple[type, ...]] = {
     "train": (TrainDataArguments, DistillTrainingArguments),
     "rerank": (RerankArguments,),
     "evaluate": (EvaluateArguments,),
+    "report": (ReportArguments,),
     "export": (ExportArguments,),
     "merge": (MergeArguments,),
     "convert": (ConvertArguments,),
