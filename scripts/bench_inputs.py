@@ -16,6 +16,7 @@ import tiny_models
 from bench_measure import MissingError
 
 from tevatron_distill.formats.qrels import read_qrels
+from tevatron_distill.prompts import PAIR_PROMPTS
 from tevatron_distill.prompts.text import render_passage
 from tevatron_distill.retrieval import RETRIEVERS
 from tevatron_distill.schema import Candidates, Group, Passage, Qrels
@@ -193,5 +194,7 @@ def t5(folder: Path) -> Path:
 
 @cache
 def training_texts() -> list[str]:
-    """Texts for a tokenizer."""
-    return [text for pair in as_pairs(mixed(40, 20)) for text in pair]
+    """Texts for a tokenizer: so many, and the prompts among them, that words become as few tokens as a real one's."""
+    prompts = [prompt.render("", ("", ""), is_encoder_decoder=False).text() for prompt in PAIR_PROMPTS.values()]
+    texts = [text for pair in as_pairs([*msmarco(100)[0], *nfcorpus(20)[0][::5]]) for text in pair]
+    return [*texts, *prompts * 50]
