@@ -114,6 +114,20 @@ def test_the_folder_says_what_it_is(bert_classifier_folder, tmp_path):
     assert loaded.model.config._attn_implementation == attention
 
 
+def test_int8_leaves_the_first_layers_way_back_and_attention_in_float32(make_folder, tmp_path):
+    import onnx as library
+
+    loaded = load_student(str(make_folder(build_causal, "llama")), "yes_token")
+    for dtype in ("float32", "int8"):
+        export_onnx(loaded.model.eval(), loaded.layout, tmp_path / dtype, dtype)
+    graphs = [library.load(tmp_path / dtype / "model.onnx") for dtype in ("float32", "int8")]
+    before, after = ([node.name for node in graph.graph.node if node.op_type == "MatMul"] for graph in graphs)
+    ways_back = onnx.ways_back(graphs[0], loaded.model.config.hidden_size)
+    assert [name.split("/")[-2] for name in ways_back] == ["down_proj"] * loaded.model.config.num_hidden_layers
+    assert {*ways_back} < {*after} < {*before}
+    assert not any("up_proj" in name for name in after)
+
+
 def test_what_cannot_be_exported_is_refused(bert_folder, bert_classifier_folder, tmp_path):
     pair = load_student(str(bert_folder), "pair_ranker", options=LoadOptions(training=True))
     with pytest.raises(InputError, match=r"one passage at a time .* got pair_ranker"):

@@ -30,8 +30,10 @@ ONNX_DTYPES = ("float32", "int8")
 MODEL_FILE = "model.onnx"
 RECORD_FILE = "onnx.json"
 PACKAGES = ("onnx", "onnxruntime")
-FORMAT = 1
+FORMAT = 2
 """Counts the changes of what is exported; older folders in the cache are then passed over."""
+WHOLE_LAYERS = 2
+"""So many of the first feed-forward layers hand back their result in float32 where the rest is int8."""
 LARGE = 2**30
 """Bytes beyond which weights lie beside the graph; a file of ONNX holds 2 GiB at most."""
 
@@ -194,7 +196,7 @@ def export_onnx(model: Any, layout: Layout, folder: str | Path, dtype: str = "fl
         if dtype == "int8":
             quantised = partial / "int8"
             quantised.mkdir()
-            write_int8(partial / MODEL_FILE, quantised / MODEL_FILE)
+            write_int8(partial / MODEL_FILE, quantised / MODEL_FILE, model.config.get_text_config().hidden_size)
             record = {**record, "dtype": dtype, "difference": check(model, layout, batches, quantised, record, None)}
             partial_of = quantised
         else:
@@ -302,8 +304,12 @@ def write_graph(model: Any, layout: Layout, batch: Mapping[str, Tensor], path: P
         model.set_attn_implementation(attention)
 
 
-def write_int8(source: Path, target: Path) -> None:
-    """Round the weights of a float32 graph: matrices of one constant factor, a scale for each output."""
+def write_int8(source: Path, target: Path, hidden_size: int) -> None:
+    """Round the weights of a float32 graph: matrices of one constant factor, a scale for each output.
+
+    Activations get one scale a batch, and what the first layers' feed-forward hands back has outliers that spoil it:
+    left in float32, two of those matrices halve the error of MiniLM's scores, for a tenth of the time.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -317,9 +323,20 @@ def write_int8(source: Path, target: Path) -> None:
             per_channel=True,
             reduce_range=narrow(),
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=ways_back(graph, hidden_size)[:WHOLE_LAYERS],
             use_external_data_format=sum(file.stat().st_size for file in source.parent.iterdir()) > LARGE,
             extra_options={"MatMulConstBOnly": True},
         )
+
+
+def ways_back(graph: Any, hidden_size: int) -> list[str]:
+    """The products with a constant matrix from a greater width to the model's own, in the order of computation."""
+    narrowing = {
+        weight.name
+        for weight in graph.graph.initializer
+        if len(weight.dims) == 2 and weight.dims[0] > weight.dims[1] == hidden_size
+    }
+    return [node.name for node in graph.graph.node if node.op_type == "MatMul" and node.input[1] in narrowing]
 
 
 def narrow() -> bool:
