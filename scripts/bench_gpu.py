@@ -69,7 +69,7 @@ def classifier(folder: Path, shape: str) -> Path:
 
     path = folder / shape
     if not (path / "config.json").exists():
-        base = bench_inputs.causal(folder, "decoder")
+        base = bench_inputs.causal(folder, "small_head")
         sizes = SHAPES[shape]
         config = Qwen3Config.from_pretrained(base)
         config.update(

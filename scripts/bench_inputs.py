@@ -26,8 +26,20 @@ NFCORPUS = "nfcorpus/nfcorpus.zip"
 MSMARCO = "rank_llm/retrieve_results/BM25/retrieve_results_dl19.json"
 MSMARCO_QRELS = "msmarco_dl/qrels/qrels.dl19-passage.txt"
 VOCABULARY = 16_384
-"""Of the language models that PRP is asked of: beside layers of this size the head takes a quarter of the products, as
-Qwen3-0.6B's does."""
+"""Tokens of the tokenizers that are trained on the texts."""
+
+SMALL_HEAD: dict[str, Any] = {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1536}
+"""A decoder of 33M whose head takes a quarter of the products, as Qwen3-0.6B's does."""
+
+LARGE_HEAD: dict[str, Any] = {
+    "hidden_size": 512,
+    "num_hidden_layers": 6,
+    "intermediate_size": 896,
+    "vocab_size": 32_000,
+    "tie_word_embeddings": True,
+}
+"""A decoder of 29M whose head takes more than half of the products, as models of this size and real vocabularies have
+it."""
 
 
 def data_file(name: str) -> Path:
@@ -136,7 +148,7 @@ def cross_encoder(folder: Path) -> Path:
     return path
 
 
-def causal(folder: Path, name: str, *, vocab_size: int = VOCABULARY, **shape: Any) -> Path:
+def causal(folder: Path, name: str, **shape: Any) -> Path:
     """A decoder of Qwen3's kind with weights that are drawn and a tokenizer that is trained on the texts."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -146,13 +158,11 @@ def causal(folder: Path, name: str, *, vocab_size: int = VOCABULARY, **shape: An
         path.mkdir(parents=True, exist_ok=True)
         tiny_models.train_tokenizer(path, training_texts(), VOCABULARY)
         torch.manual_seed(3)
-        sizes: dict[str, Any] = {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1536, **shape}
+        sizes = {"vocab_size": VOCABULARY, "tie_word_embeddings": False, **SMALL_HEAD, **shape}
         config = Qwen3Config(
-            vocab_size=vocab_size,
             num_attention_heads=sizes["hidden_size"] // 64,
             num_key_value_heads=sizes["hidden_size"] // 128,
             head_dim=64,
-            tie_word_embeddings=False,
             pad_token_id=0,
             bos_token_id=1,
             eos_token_id=2,

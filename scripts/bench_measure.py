@@ -256,7 +256,7 @@ class Outcome:
     Attributes:
         measured: for the table.
         ratio: how many times faster ours is (or smaller); None where the row is no ratio.
-        met: whether the reach is met; None where it was not measured.
+        met: whether the reach is met; None where there is none, or it was not measured.
         limit: how near the limit it is.
         raw: every figure.
     """
@@ -271,7 +271,7 @@ class Outcome:
 def compared(
     timed: Mapping[str, Timed],
     setting: Setting,
-    reach: float,
+    reach: float | None,
     differences: Mapping[str, float],
     *,
     products: float | None = None,
@@ -283,7 +283,7 @@ def compared(
     Args:
         timed: ``ours`` and the other.
         setting: how it was measured.
-        reach: the ratio that is asked for.
+        reach: the ratio that is asked for; None for none.
         differences: largest differences of what must be equal to 1e-4, by name.
         products: seconds of the bare matrix products of what ours computes.
         real_share: share of real tokens in what ours computes.
@@ -299,7 +299,7 @@ def compared(
     return Outcome(
         f"{ratio:.2f}×" if equal else "fails: " + ", ".join(f"{k} differ by {v:.1e}" for k, v in differences.items()),
         ratio,
-        equal and ratio >= reach,
+        None if reach is None else equal and ratio >= reach,
         ", ".join(limits),
         {"seconds": seconds, "differences": dict(differences), "products": products, "real_share": real_share, **raw},
     )

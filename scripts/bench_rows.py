@@ -57,10 +57,16 @@ ROWS: dict[str, Row] = {
         "Yes-token student, 151,936 tokens", "all logits", "no vocabulary-sized tensor", bench_rerank.yes_token
     ),
     "prp_causal": Row(
-        "PRP teacher, all pairs of 20, causal LM (25M + head 8M)",
+        "PRP teacher, all pairs of 20, causal LM of 29M (13M and 32,000 tokens)",
         "published loop (10 prompts a batch, all logits)",
         "≥ 4.5×",
         bench_teach.prp_causal,
+    ),
+    "prp_small_head": Row(
+        "the same, 33M (25M and 16,384 tokens: Qwen3-0.6B's proportions)",
+        "published loop",
+        "-",
+        bench_teach.prp_small_head,
     ),
     "prp_t5": Row(
         "PRP teacher, all pairs of 20, T5 (FLAN-T5-small's shape)", "published loop", "≥ 1.3×", bench_teach.prp_t5
@@ -72,10 +78,13 @@ ROWS: dict[str, Row] = {
         bench_train.versus_sentence_transformers,
     ),
     "train_causal": Row(
-        "training step, causal student (25M + head 8M), groups of 20, real lengths",
+        "training step, causal student of 29M (13M and 32,000 tokens), groups of 20, real lengths",
         "InstructDistill's loop",
         "≥ 2×",
         bench_train.versus_instruct_distill,
+    ),
+    "train_small_head": Row(
+        "the same, 33M (25M and 16,384 tokens)", "InstructDistill's loop", "-", bench_train.small_head
     ),
     "memory": Row("memory of a step, group of 100, `--row_chunk_size 8`", "plain step", "≤ 1/5", bench_train.memory),
     "questions": Row(

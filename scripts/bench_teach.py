@@ -33,7 +33,14 @@ SHOWN = ("grades, never errs", "grades, 10 % at random")
 
 def prp_causal(setting: Setting) -> Outcome:
     """All pairs of 20 passages, asked of a decoder in both orders."""
-    return _prp(setting, bench_inputs.causal(setting.folder, "decoder"), AutoModelForCausalLM, 4.5)
+    path = bench_inputs.causal(setting.folder, "large_head", **bench_inputs.LARGE_HEAD)
+    return _prp(setting, path, AutoModelForCausalLM, 4.5)
+
+
+def prp_small_head(setting: Setting) -> Outcome:
+    """The same, of a decoder whose head is a smaller part of it."""
+    path = bench_inputs.causal(setting.folder, "small_head", **bench_inputs.SMALL_HEAD)
+    return _prp(setting, path, AutoModelForCausalLM, None)
 
 
 def prp_t5(setting: Setting) -> Outcome:
@@ -41,7 +48,7 @@ def prp_t5(setting: Setting) -> Outcome:
     return _prp(setting, bench_inputs.t5(setting.folder), AutoModelForSeq2SeqLM, 1.3)
 
 
-def _prp(setting: Setting, path: Path, auto_class: Any, reach: float) -> Outcome:
+def _prp(setting: Setting, path: Path, auto_class: Any, reach: float | None) -> Outcome:
     decodes = auto_class is AutoModelForSeq2SeqLM
     entry = bench_inputs.msmarco(NUM_PASSAGES)[0][0]
     model = auto_class.from_pretrained(path, dtype="float32").eval()

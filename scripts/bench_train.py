@@ -87,7 +87,16 @@ def versus_sentence_transformers(setting: Setting) -> Outcome:
 
 def versus_instruct_distill(setting: Setting) -> Outcome:
     """InstructDistill's loop: a causal student, a group of 20 a step, padded, all logits."""
-    path = str(bench_inputs.causal(setting.folder, "decoder"))
+    return _causal(setting, "large_head", bench_inputs.LARGE_HEAD, 2.0)
+
+
+def small_head(setting: Setting) -> Outcome:
+    """The same with a student whose head is a smaller part of it."""
+    return _causal(setting, "small_head", bench_inputs.SMALL_HEAD, None)
+
+
+def _causal(setting: Setting, name: str, shape: dict[str, Any], reach: float | None) -> Outcome:
+    path = str(bench_inputs.causal(setting.folder, name, **shape))
     groups = bench_inputs.as_groups(bench_inputs.mixed(2, GROUP_SIZE))
     tokenizer = AutoTokenizer.from_pretrained(path)
     _, _, layout = load_student(path, "yes_token", options=LoadOptions(dtype="float32"))
@@ -113,7 +122,7 @@ def versus_instruct_distill(setting: Setting) -> Outcome:
         return our_training(path, "yes_token", groups, batch_size=1)
 
     timed = in_turn({"InstructDistill's loop": theirs, "ours": ours}, min(2, setting.repeats), prepared=True)
-    return _outcome(timed, setting, 2.0, path, "yes_token", groups)
+    return _outcome(timed, setting, reach, path, "yes_token", groups)
 
 
 def our_training(
@@ -184,7 +193,7 @@ def ranker(setting: Setting, num_layers: int | None = None) -> str:
 
 
 def _outcome(
-    timed: dict[str, Any], setting: Setting, reach: float, path: str, student: str, groups: Sequence[Group]
+    timed: dict[str, Any], setting: Setting, reach: float | None, path: str, student: str, groups: Sequence[Group]
 ) -> Outcome:
     trainer = our_trainer(path, student, groups, 1)
     with counting_tokens(trainer.model) as counted, torch.no_grad():
