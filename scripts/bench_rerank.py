@@ -33,6 +33,8 @@ from tevatron_distill.reranker import Reranker
 from tevatron_distill.schema import Candidates
 
 NUM_QUERIES, DEPTH = 16, 25
+JUDGED = {"NFCorpus": 20, "DL19": 43}
+"""Queries whose nDCG@10 is measured, on 100 passages each."""
 WIDE = 151_936
 """Qwen3's vocabulary."""
 
@@ -157,7 +159,7 @@ def _with_quality(
     """An outcome with the nDCG@10 of two rankers on the test queries of NFCorpus and TREC DL 2019."""
     found: dict[str, tuple[float, float]] = {}
     for name, (lists, qrels) in {"NFCorpus": bench_inputs.nfcorpus(100), "DL19": bench_inputs.msmarco(100)}.items():
-        chosen = lists[:: max(1, len(lists) // 43)][:43]
+        chosen = lists[:: max(1, len(lists) // JUDGED[name])][: JUDGED[name]]
         judged = {one.query_id: qrels[one.query_id] for one in chosen}
         found[name] = tuple(  # type: ignore[assignment]
             evaluate(as_run(chosen, score(chosen)), judged, ["nDCG@10"]).mean["nDCG@10"] for score in (first, second)
