@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tevatron_distill.formats import load_candidates, load_groups
     from tevatron_distill.losses import LOSSES
     from tevatron_distill.reranker import Reranker
+    from tevatron_distill.reranker.cascade import Cascade
     from tevatron_distill.schema import Candidates, Group, InputError, Passage
     from tevatron_distill.students import STUDENTS, load_student
     from tevatron_distill.trainer import DistillRerankerTrainer
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Candidates": "schema",
+    "Cascade": "reranker.cascade",
     "DistillRerankerTrainer": "trainer",
     "DistillTrainingArguments": "training_arguments",
     "Group": "schema",
@@ -42,6 +44,7 @@ __all__ = [
     "LOSSES",
     "STUDENTS",
     "Candidates",
+    "Cascade",
     "DistillRerankerTrainer",
     "DistillTrainingArguments",
     "Group",
