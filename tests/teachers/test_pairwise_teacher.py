@@ -179,9 +179,7 @@ def prp_all_pairs(folder, candidates):
 def test_all_pairs_is_instructdistills_teacher(build, make_folder, cache):
     folder = make_folder(*build)
     block = [candidates_of(6, "q1"), candidates_of(4, "q2")]
-    teacher = AskingTeacher(
-        PairwiseOracle(PROMPT), HFEngine(str(folder), batch_tokens=2000), allpair, "allpair", cache
-    )
+    teacher = AskingTeacher(PairwiseOracle(PROMPT), HFEngine(str(folder), batch_tokens=2000), allpair, "allpair", cache)
     groups = dict(teacher.teach(block))
     for index, candidates in enumerate(block):
         permutation, sums = prp_all_pairs(folder, candidates)
