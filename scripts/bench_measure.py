@@ -238,7 +238,7 @@ class Setting:
         repeats: how often the works of a row take turns.
         clock: ``wall``, or ``cpu`` on a machine that does other things beside.
         ranker: a trained cross-encoder, for rows about quality; None where there is none,
-        small_ranker: and one of fewer layers.
+        small_ranker: and a smaller student.
     """
 
     folder: Path

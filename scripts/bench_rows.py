@@ -47,8 +47,8 @@ ROWS: dict[str, Row] = {
         bench_rerank.int8,
     ),
     "rerank_cascade": Row(
-        "a small student on 100, the whole one on its best 20",
-        "the whole one on 100",
+        "one layer by MaxSim on 100, the whole cross-encoder on its best 20",
+        "the cross-encoder on 100",
         "≥ 1.8×, nDCG@10 within .005",
         bench_rerank.cascade,
     ),

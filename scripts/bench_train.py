@@ -154,25 +154,23 @@ def our_trainer(
     )
 
 
-def ranker(setting: Setting, num_layers: int | None = None) -> str:
+def ranker(setting: Setting) -> str:
     """The folder of a cross-encoder that has learned something, made once: for the rows about nDCG.
 
     MiniLM on judgements of NFCorpus' training queries, 7,040 pairs of 64 tokens: minutes, and far from the best that
     can be done, but its ranking is no chance.
 
     Args:
-        setting: names folders of the user's, which are taken instead.
-        num_layers: layers of the backbone that are kept; None for all.
+        setting: names a folder of the user's, which is taken instead.
     """
-    given = setting.small_ranker if num_layers else setting.ranker
-    if given is not None:
-        return given
-    path = setting.folder / f"ranker_{num_layers or 'all'}_layers"
+    if setting.ranker is not None:
+        return setting.ranker
+    path = setting.folder / "ranker"
     if not (path / "reranker_config.json").exists():
         lists, qrels = bench_inputs.nfcorpus(50, "train")
         judged = [one.judged(qrels[one.query_id]) for one in lists]
         groups = [group for group in judged if group.num_ranked and len(set(group.judgements or ())) > 1]
-        options = LoadOptions(dtype="float32", training=True, num_hidden_layers=num_layers)
+        options = LoadOptions(dtype="float32", training=True)
         base = str(bench_inputs.cross_encoder(setting.folder))
         tokenizer, model, layout = load_student(base, "cross_encoder", options=options, settings={"rerank_max_len": 64})
         torch.manual_seed(0)
@@ -189,6 +187,21 @@ def ranker(setting: Setting, num_layers: int | None = None) -> str:
         )
         trainer.train()
         trainer.save_model()
+    return str(path)
+
+
+def small_ranker(setting: Setting) -> str:
+    """The folder of a student for the front of a cascade: one layer of MiniLM by MaxSim, which needs no training."""
+    if setting.small_ranker is not None:
+        return setting.small_ranker
+    path = setting.folder / "small_ranker"
+    if not (path / "reranker_config.json").exists():
+        options = LoadOptions(dtype="float32", training=True, num_hidden_layers=1)
+        base = bench_inputs.quickstart_weights.weights_folder()
+        loaded = load_student(str(base), "colbert", options=options, settings={"passage_max_len": 64})
+        loaded.model.save_pretrained(path)
+        loaded.tokenizer.save_pretrained(path)
+        loaded.layout.settings.save(path)
     return str(path)
 
 
