@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--ranker", help="folder of a trained cross-encoder, for rows about nDCG (else one is trained)")
     parser.add_argument(
-        "--small_ranker", help="folder of a smaller student, for the cascade (else one layer by MaxSim)"
+        "--small_ranker", help="folder of a smaller student, for the cascade (else one is cut)"
     )
     return parser.parse_args()
 
