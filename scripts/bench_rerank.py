@@ -64,7 +64,7 @@ def versus_flag_embedding(setting: Setting) -> Outcome:
         pairs = bench_inputs.as_pairs(lists)
         return lambda: model.compute_score(pairs)
 
-    return _versus(setting, 1.0, "FlagEmbedding", make)
+    return _versus(setting, None, "FlagEmbedding", make)
 
 
 def versus_tevatron(setting: Setting) -> Outcome:
@@ -80,7 +80,10 @@ def versus_tevatron(setting: Setting) -> Outcome:
 
 
 def _versus(
-    setting: Setting, reach: float, name: str, make: Callable[[str, Sequence[Candidates]], Callable[[], list[float]]]
+    setting: Setting,
+    reach: float | None,
+    name: str,
+    make: Callable[[str, Sequence[Candidates]], Callable[[], list[float]]],
 ) -> Outcome:
     path = str(bench_inputs.cross_encoder(setting.folder))
     lists = bench_inputs.mixed(NUM_QUERIES, DEPTH)
