@@ -85,9 +85,7 @@ def parse() -> argparse.Namespace:
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: seconds of computing, for a busy machine"
     )
     parser.add_argument("--ranker", help="folder of a trained cross-encoder, for rows about nDCG (else one is trained)")
-    parser.add_argument(
-        "--small_ranker", help="folder of a smaller student, for the cascade (else one is cut)"
-    )
+    parser.add_argument("--small_ranker", help="folder of a smaller student, for the cascade (else one is cut)")
     return parser.parse_args()
 
 
