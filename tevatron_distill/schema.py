@@ -38,6 +38,15 @@ class Candidates:
         """The first ``depth`` candidates."""
         return Candidates(self.query_id, self.query, self.passages[:depth], self.scores[:depth])
 
+    def select(self, positions: Sequence[int]) -> Candidates:
+        """The candidates of these positions, each with its score where there are scores, in the order given."""
+        return Candidates(
+            self.query_id,
+            self.query,
+            tuple(self.passages[position] for position in positions),
+            tuple(self.scores[position] for position in positions) if self.scores else (),
+        )
+
     def judged(self, grades: Mapping[str, float], teacher: Mapping[str, object] | None = None) -> Group:
         """A group whose verdict is a judgement.
 

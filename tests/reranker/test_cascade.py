@@ -10,8 +10,9 @@ from conftest import WORDS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tevatron_distill.permutation import from_scores
 from tevatron_distill.reranker import Reranker
-from tevatron_distill.reranker.cascade import Cascade, best_first, put_above
+from tevatron_distill.reranker.cascade import Cascade, put_above
 from tevatron_distill.schema import Candidates, InputError, Passage
 
 LISTS = [
@@ -49,7 +50,7 @@ def test_a_further_student_scores_the_best_and_the_others_keep_their_order_below
         others = [place for place in range(size) if place not in chosen]
         if others:
             assert max(scores[place] for place in others) < min(scores[place] for place in chosen)
-            assert best_first([scores[place] for place in others]) == best_first([first[place] for place in others])
+            assert from_scores([scores[place] for place in others]) == from_scores([first[place] for place in others])
 
 
 def test_a_depth_of_all_is_the_last_student_alone(students):
@@ -66,7 +67,7 @@ def test_three_stages_read_fewer_and_fewer_rows(students):
     [scores] = cascade.score_candidates(LISTS[:1])
     assert cascade.batcher.count.rows == 7 + 4 + 2
     two = Cascade([small, large], [4]).score_candidates(LISTS[:1])[0]
-    assert best_first(scores)[:4] == best_first(two)[:4], "the same student twice changes no order"
+    assert from_scores(scores)[:4] == from_scores(two)[:4], "the same student twice changes no order"
 
 
 def test_it_ranks_texts_as_a_reranker_does(students):
@@ -80,7 +81,7 @@ def test_it_ranks_texts_as_a_reranker_does(students):
 
 @given(st.lists(levels, min_size=1, max_size=9), st.integers(1, 10), st.data())
 def test_merged_scores_keep_both_orders(before, depth, data):
-    chosen = best_first(before)[:depth]
+    chosen = from_scores(before)[:depth]
     scores = data.draw(st.lists(levels, min_size=len(chosen), max_size=len(chosen)))
     merged = put_above(before, chosen, scores)
     assert [merged[place] for place in chosen] == scores
@@ -89,7 +90,7 @@ def test_merged_scores_keep_both_orders(before, depth, data):
     for one, other in itertools.combinations(others, 2):
         assert (merged[one] > merged[other]) == (before[one] > before[other])
         assert (merged[one] == merged[other]) == (before[one] == before[other])
-    assert best_first(merged)[len(chosen) :] == [place for place in best_first(before) if place not in chosen]
+    assert list(from_scores(merged)[len(chosen) :]) == [place for place in from_scores(before) if place not in chosen]
 
 
 @pytest.mark.parametrize("depths", [[], [3, 2], [0]])

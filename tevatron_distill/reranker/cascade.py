@@ -6,6 +6,7 @@ import itertools
 import statistics
 from collections.abc import Sequence
 
+from tevatron_distill.permutation import from_scores
 from tevatron_distill.reranker import Reranker
 from tevatron_distill.reranker.batches import Batcher
 from tevatron_distill.reranker.ranking import Ranking
@@ -51,8 +52,8 @@ class Cascade(Ranking):
         """
         scores = self.stages[0].score_candidates(candidates)
         for stage, depth in zip(self.stages[1:], self.depths, strict=True):
-            orders = [best_first(row)[:depth] for row in scores]
-            chosen = [select(one, order) for one, order in zip(candidates, orders, strict=True)]
+            orders = [from_scores(row)[:depth] for row in scores]
+            chosen = [one.select(order) for one, order in zip(candidates, orders, strict=True)]
             found = stage.score_candidates(chosen)
             scores = [put_above(*row) for row in zip(scores, orders, found, strict=True)]
         return scores
@@ -71,21 +72,6 @@ def check_depths(num_stages: int, depths: Sequence[int]) -> None:
         )
     if min(depths) < 1 or any(after > before for before, after in itertools.pairwise(depths)):
         raise InputError(f"--cascade_depth must be numbers from 1 that do not rise; got {list(depths)}")
-
-
-def best_first(scores: Sequence[float]) -> list[int]:
-    """Positions by score, equal scores in the order given."""
-    return sorted(range(len(scores)), key=lambda position: -scores[position])
-
-
-def select(candidates: Candidates, positions: Sequence[int]) -> Candidates:
-    """Some of a list's passages, in the order of the positions."""
-    return Candidates(
-        candidates.query_id,
-        candidates.query,
-        tuple(candidates.passages[position] for position in positions),
-        tuple(candidates.scores[position] for position in positions) if candidates.scores else (),
-    )
 
 
 def put_above(before: Sequence[float], chosen: Sequence[int], scores: Sequence[float]) -> list[float]:

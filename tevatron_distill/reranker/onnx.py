@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
 from tevatron_distill.reranker.last_layer import first_token_only, reads_first_token
+from tevatron_distill.reranker.vectors import hash_weights
 from tevatron_distill.schema import Candidates, InputError
 from tevatron_distill.students.sample import LONG_PASSAGE, SAMPLE, TOLERANCE
 
@@ -154,9 +155,7 @@ def onnx_identity(model: Any, layout: Layout, dtype: str) -> str:
     kind = [type(model).__name__, input_names(layout), reads_first_token(model)]
     about = [FORMAT, dtype, dtype == "int8" and narrow(), kind, config, programs]
     found = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=16)
-    for name, weight in sorted(model.state_dict().items()):
-        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        found.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    hash_weights(model, found)
     return found.hexdigest()
 
 

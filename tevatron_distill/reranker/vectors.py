@@ -47,10 +47,15 @@ def model_identity(model: Any, layout: DualLayout) -> str:
     settings = dataclasses.asdict(layout.settings)
     found.update(json.dumps({k: v for k, v in sorted(settings.items()) if k not in NOT_OF_PASSAGES}).encode())
     found.update(json.dumps(layout.tokenizer.get_vocab(), sort_keys=True).encode())
+    hash_weights(model, found)
+    return found.hexdigest()
+
+
+def hash_weights(model: Any, found: hashlib.blake2b) -> None:
+    """Let a hash take in a model's weights, with their names, number formats and shapes."""
     for name, weight in sorted(model.state_dict().items()):
         found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         found.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
 
 
 class VectorStore:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from tevatron_distill.permutation import invert
 from tevatron_distill.schema import Candidates, Group
-from tevatron_distill.teachers.given_order import reordered
 from tevatron_distill.teachers.merging import merge_groups
 from tevatron_distill.teachers.verdicts import Teacher
 
@@ -44,7 +43,7 @@ class SelfConsistency:
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
         """Teach all orders of a block together; yield each query's index and merged group as its last order ends."""
         orders = [self._order(entry, number) for entry in block for number in range(self._num_shuffles)]
-        shuffled = [reordered(block[index // self._num_shuffles], order) for index, order in enumerate(orders)]
+        shuffled = [block[index // self._num_shuffles].select(order) for index, order in enumerate(orders)]
         verdicts: dict[int, dict[int, Group]] = {index: {} for index in range(len(block))}
         for asked, group in self._teacher.teach(shuffled):
             index, number = divmod(asked, self._num_shuffles)

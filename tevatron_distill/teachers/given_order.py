@@ -10,16 +10,6 @@ from tevatron_distill.schema import Candidates, Group, InputError, Permutation, 
 from tevatron_distill.teachers.verdicts import Teacher
 
 
-def reordered(entry: Candidates, order: Sequence[int]) -> Candidates:
-    """The same candidates, each with its score, in the order of these positions."""
-    return Candidates(
-        entry.query_id,
-        entry.query,
-        tuple(entry.passages[position] for position in order),
-        tuple(entry.scores[position] for position in order),
-    )
-
-
 class FromRun:
     """Lets a teacher start from a run's order; its groups come back in first-stage order.
 
@@ -48,7 +38,7 @@ class FromRun:
     def teach(self, block: Sequence[Candidates]) -> Iterator[tuple[int, Group | None]]:
         """Yield each query's index and group as it finishes."""
         orders = [self._order(entry) for entry in block]
-        for index, group in self._teacher.teach([reordered(*pair) for pair in zip(block, orders, strict=True)]):
+        for index, group in self._teacher.teach([one.select(order) for one, order in zip(block, orders, strict=True)]):
             yield index, None if group is None else group.select(invert(orders[index]))
 
     def _order(self, entry: Candidates) -> Permutation:
