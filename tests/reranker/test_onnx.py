@@ -63,7 +63,7 @@ def test_scores_are_those_of_torch_at_any_number_and_length_of_rows(rerank, name
     expected = flat(rerank(name).score_candidates(LISTS))
     for batch_tokens in (1, 600, 4096):
         got = flat(rerank(name, backend="onnx", batch_tokens=batch_tokens).score_candidates(LISTS))
-        assert got == pytest.approx(expected, abs=1e-5)
+        assert got == pytest.approx(expected, rel=1e-6, abs=1e-5)  # ColBERT's sums of 40 have float32's last digit
     assert max(expected) - min(expected) > 0.005
 
 
