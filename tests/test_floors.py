@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tevatron_distill.extras import PACKAGES
+
 PACKAGE = Path(__file__).parent.parent / "tevatron_distill"
 
 FLOORS = [
     {"schema"},
-    {"permutation", "memory", "sharing", "plackett_luce"},
+    {"permutation", "memory", "sharing", "plackett_luce", "extras"},
     {"formats", "sorting", "prompts", "metrics", "losses", "pair_sampling", "loading"},
     {"layouts", "candidate_metrics"},
     {"batching"},
@@ -51,7 +53,7 @@ def test_a_module_imports_only_from_floors_below(path):
 
 
 def test_only_named_modules_import_inside_a_function():
-    optional = {"peft", "deepspeed", "matplotlib", "pyserini", "faiss", "openai", "onnx", "onnxruntime", "ray", "vllm"}
+    optional = set(PACKAGES)
     # what drivers without a model must start without
     heavy = {
         "candidate_metrics.py": "scipy",
