@@ -18,7 +18,7 @@ from bench_measure import MissingError
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.prompts import PAIR_PROMPTS
 from tevatron_distill.prompts.text import render_passage
-from tevatron_distill.retrieval import RETRIEVERS
+from tevatron_distill.retrieval.bm25 import BM25
 from tevatron_distill.schema import Candidates, Group, Passage, Qrels
 
 VARIABLE = "TEVATRON_DISTILL_DATA"
@@ -72,10 +72,10 @@ def nfcorpus(depth: int, split: str = "test") -> tuple[list[Candidates], Qrels]:
     for query_id, docid, grade in judged:
         qrels.setdefault(query_id, {})[docid] = int(grade)
     passages = {row["_id"]: Passage(row["_id"], row["text"], row.get("title", "")) for row in rows}
-    index = RETRIEVERS["bm25"](list(passages.values()))
+    index = BM25(list(passages.values()))
     found = []
     for query_id in qrels:
-        ranked = index.search(queries[query_id], depth)
+        ranked = index.best(queries[query_id], depth)
         if len(ranked) == depth:
             shown, scores = zip(*((passages[docid], score) for docid, score in ranked), strict=True)
             found.append(Candidates(query_id, queries[query_id], shown, scores))

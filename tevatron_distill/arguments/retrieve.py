@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.retrieval import RETRIEVERS
@@ -40,6 +40,7 @@ class RetrieveArguments:
     )
     depth: int = field(default=100, metadata={"help": "candidates a query, at most"})
     retriever: str = field(default="bm25", metadata={"help": "who searches", "choices": list(RETRIEVERS)})
+    # bm25 and lucene
     language: str = field(
         default="english", metadata={"help": "whose stopwords are left out", "choices": list(LANGUAGES)}
     )
@@ -57,16 +58,34 @@ class RetrieveArguments:
         check_choice("stemmer", self.stemmer, STEMMERS)
         if self.depth < 1:
             raise InputError(f"--depth must be at least 1; got {self.depth}")
+        self._check_settings()
         if self.retrieval_results is not None and self.rerank_input_path is not None:
             raise InputError("with --retrieval_results the joined rows go to --output_path; drop --rerank_input_path")
-        self.corpus_source = _one_of("corpus_path", self.corpus_path, "corpus_data_name", self.corpus_data_name)
-        self.queries_source = _one_of("queries_path", self.queries_path, "query_data_name", self.query_data_name)
+        self.corpus_source = _at_most_one("corpus_path", self.corpus_path, "corpus_data_name", self.corpus_data_name)
+        self.queries_source = _at_most_one("queries_path", self.queries_path, "query_data_name", self.query_data_name)
+        joins = self.retrieval_results is not None
+        if self.queries_source is None and (joins or not RETRIEVERS[self.retriever].has_queries):
+            raise InputError("one of --queries_path and --query_data_name is needed; got neither")
+        if self.corpus_source is None and joins:
+            raise InputError("one of --corpus_path and --corpus_data_name is needed; got neither")
+
+    def settings(self) -> dict[str, object]:
+        """The flags that the retriever takes, by name."""
+        return {flag: getattr(self, flag) for flag in RETRIEVERS[self.retriever].settings}
+
+    def _check_settings(self) -> None:
+        """Refuse a flag that only other retrievers take: it would change nothing."""
+        defaults = {flag.name: flag for flag in fields(self)}
+        own = RETRIEVERS[self.retriever].settings
+        for name in {name for row in RETRIEVERS.values() for name in row.settings if name not in own}:
+            default = defaults[name]
+            value = default.default if default.default_factory is MISSING else default.default_factory()
+            if getattr(self, name) != value:
+                takers = " or ".join(other for other, row in RETRIEVERS.items() if name in row.settings)
+                raise InputError(f"--{name} is for --retriever {takers}; got it with {self.retriever}")
 
 
-def _one_of(first: str, first_value: str | None, second: str, second_value: str | None) -> str:
-    if first_value is not None and second_value is None:
-        return first_value
-    if second_value is not None and first_value is None:
-        return second_value
-    came = "neither" if first_value is None else "both"
-    raise InputError(f"one of --{first} and --{second} is needed; got {came}")
+def _at_most_one(first: str, first_value: str | None, second: str, second_value: str | None) -> str | None:
+    if first_value is not None and second_value is not None:
+        raise InputError(f"one of --{first} and --{second} is needed; got both")
+    return second_value if first_value is None else first_value

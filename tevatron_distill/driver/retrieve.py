@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,7 +17,7 @@ from tevatron_distill.formats.output import refuse_existing, write_run_config, w
 from tevatron_distill.formats.rerank_input import write_candidates_lines
 from tevatron_distill.formats.runs import read_run, strictly_decreasing, write_run
 from tevatron_distill.formats.texts import find_passages, join_texts
-from tevatron_distill.retrieval import RETRIEVERS
+from tevatron_distill.retrieval import RETRIEVERS, Retriever
 from tevatron_distill.schema import InputError, Passage, Run
 
 logger = logging.getLogger(__name__)
@@ -27,50 +28,112 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(argv, RetrieveArguments, prog="retrieve")
     for path in filter(None, (args.output_path, args.rerank_input_path)):
         refuse_existing(path, args.overwrite_output_dir)
-    queries = read_queries(args.queries_source, args.query_data_config, args.query_data_split)
+    collection = Passages(args)
+    report: dict[str, float | int] = {}
     if args.retrieval_results is not None:
+        queries = read_queries(args.queries_source, args.query_data_config, args.query_data_split)
         run = {query_id: _top(scores, args.depth) for query_id, scores in read_run(args.retrieval_results).items()}
-        wanted = {docid for scores in run.values() for docid in scores}
-        passages = find_passages(args.corpus_source, wanted, args.corpus_data_config, args.corpus_data_split)
-        rows_path = args.output_path
+        write_rows(args.output_path, args, run, queries, collection.texts(_docids(run)))
     else:
-        collection = read_passages(args.corpus_source, args.corpus_data_config, args.corpus_data_split)
-        run = search(args, collection, queries)
+        retriever = RETRIEVERS[args.retriever].build(collection, Path(args.output_path).parent, **args.settings())
+        queries = dict(retriever.queries())
+        if args.queries_source is not None:
+            queries = read_queries(args.queries_source, args.query_data_config, args.query_data_split)
+        run, report = search(args, retriever, queries)
         write_run(args.output_path, run, "trec", args.retriever, args.overwrite_output_dir)
-        passages = {passage.docid: passage for passage in collection}
-        rows_path = args.rerank_input_path
-    if rows_path is not None:
-        lines = (
-            line
-            for candidates in join_texts(run, queries, passages, args.retrieval_results or args.output_path)
-            for line in write_candidates_lines([candidates])
-        )
-        write_whole(rows_path, lines, args.overwrite_output_dir)
+        if args.rerank_input_path is not None:
+            texts = retriever.texts if args.corpus_source is None else collection.texts
+            write_rows(args.rerank_input_path, args, run, queries, texts(_docids(run)))
     sources = (args.corpus_source, args.queries_source, args.retrieval_results)
-    write_run_config(args.output_path, as_mapping(args), [path for path in sources if path and Path(path).exists()])
+    inputs = [path for path in sources if path and Path(path).exists()]
+    write_run_config(args.output_path, as_mapping(args), inputs, report)
     logger.info("wrote candidates of %d queries to %s", len(run), args.output_path)
 
 
-def search(args: RetrieveArguments, collection: Sequence[Passage], queries: Mapping[str, str]) -> Run:
-    """The run of a retriever; queries that match nothing keep out of it, and one warning counts them.
+class Passages:
+    """The passages of the collection that the flags name, read when somebody asks for them."""
+
+    def __init__(self, args: RetrieveArguments) -> None:
+        self._args = args
+        self._read: list[Passage] | None = None
+
+    def __call__(self) -> Sequence[Passage]:
+        """All of them, the blank ones left out.
+
+        Raises:
+            InputError: if no collection is named, or at a malformed row.
+        """
+        args = self._args
+        if args.corpus_source is None:
+            raise InputError("one of --corpus_path and --corpus_data_name is needed; got neither")
+        if self._read is None:
+            self._read = read_passages(args.corpus_source, args.corpus_data_config, args.corpus_data_split)
+        return self._read
+
+    def texts(self, wanted: Collection[str]) -> Mapping[str, Passage]:
+        """Those of these docids."""
+        if self._read is not None:
+            return {passage.docid: passage for passage in self._read if passage.docid in wanted}
+        args = self._args
+        return find_passages(args.corpus_source or "", wanted, args.corpus_data_config, args.corpus_data_split)
+
+
+def search(
+    args: RetrieveArguments, retriever: Retriever, queries: Mapping[str, str]
+) -> tuple[Run, dict[str, float | int]]:
+    """The run of a retriever, and how long it took.
+
+    Queries that match nothing keep out of the run, and one warning counts them.
 
     Raises:
         InputError: if no query matches anything.
     """
-    retriever = RETRIEVERS[args.retriever](collection, args.language, args.stemmer, args.k1, args.b)
     run: Run = {}
-    for query_id, query in tqdm(queries.items(), desc=args.retriever, unit="query", disable=None):
-        found = retriever.search(query, args.depth)
+    began = time.perf_counter()
+    answers = retriever.search(queries, args.depth)
+    for query_id, found in tqdm(answers, desc=args.retriever, unit="query", total=len(queries), disable=None):
         if found:
             scores = strictly_decreasing([score for _, score in found])
             run[query_id] = dict(zip((docid for docid, _ in found), scores, strict=True))
+    seconds = time.perf_counter() - began
     if not run:
-        raise InputError(f"{args.queries_source}: no query matches a passage of {args.corpus_source}")
+        raise InputError(
+            f"{args.queries_source}: no query matches a passage of {args.corpus_source or 'the collection'}"
+        )
     if len(run) < len(queries):
         logger.warning(
             "%d of %d queries match no passage and have no line in the run", len(queries) - len(run), len(queries)
         )
-    return run
+    report: dict[str, float | int] = {"queries": len(queries), "seconds": round(seconds, 3)}
+    before = retriever.seconds_before()
+    if before is not None:
+        report["seconds_per_query"] = round(before + seconds / len(queries), 6)
+    return run, report
+
+
+def write_rows(
+    path: str, args: RetrieveArguments, run: Run, queries: Mapping[str, str], passages: Mapping[str, Passage]
+) -> None:
+    """Join a run with its texts.
+
+    Raises:
+        InputError: if a query or a docid has no text.
+    """
+    if not passages and args.corpus_source is None:
+        raise InputError(
+            f"--rerank_input_path needs texts, and {args.retriever} has none of its own; "
+            f"give --corpus_path, with --retrieval_results {args.output_path} to join what is found already"
+        )
+    lines = (
+        line
+        for candidates in join_texts(run, queries, passages, args.retrieval_results or args.output_path)
+        for line in write_candidates_lines([candidates])
+    )
+    write_whole(path, lines, args.overwrite_output_dir)
+
+
+def _docids(run: Run) -> set[str]:
+    return {docid for scores in run.values() for docid in scores}
 
 
 def _top(scores: Mapping[str, float], depth: int) -> dict[str, float]:

@@ -1,7 +1,81 @@
-"""First stages: an index over passages that answers a query with docids and scores."""
+"""First stages: what finds candidates for queries, in a collection, an index or other runs.
+
+A row of `RETRIEVERS` names a module, imported when it is used, with a function
+``build(passages, beside, **settings) -> Retriever``.
+"""
 
 from __future__ import annotations
 
-from tevatron_distill.retrieval.bm25 import BM25
+import importlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-RETRIEVERS = {"bm25": BM25}
+from tevatron_distill.schema import Passage
+
+Found = list[tuple[str, float]]
+"""Docids and scores, best first."""
+
+
+class Retriever(Protocol):
+    """What every first stage can do; those that subclass it may leave out all but ``search``."""
+
+    def search(self, queries: Mapping[str, str], depth: int) -> Iterator[tuple[str, Found]]:
+        """The best passages of each query.
+
+        Args:
+            queries: query_id to text.
+            depth: how many passages a query, at most.
+
+        Returns:
+            Each query_id once, in the order of ``queries``, with docids and scores, best first; an empty list where
+            nothing matches.
+        """
+        ...
+
+    def texts(self, docids: Collection[str]) -> Mapping[str, Passage]:
+        """The passages that the retriever itself holds; none for those that hold docids only."""
+        return {}
+
+    def seconds_before(self) -> float | None:
+        """Seconds a query that others have spent on what it starts from; None where they are not known."""
+        return 0.0
+
+    def queries(self) -> Mapping[str, str]:
+        """The queries that it answers where none are given, for rows that say ``has_queries``."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverRow:
+    """A retriever that is imported when it is used.
+
+    Attributes:
+        module: where its ``build`` stands.
+        settings: the flags that it takes, by name, as keywords of ``build``.
+        has_queries: it knows queries of its own, so that none need be given.
+    """
+
+    module: str
+    settings: tuple[str, ...]
+    has_queries: bool = False
+
+    def build(self, passages: Callable[[], Sequence[Passage]], beside: Path, **settings: object) -> Retriever:
+        """The retriever, ready to search.
+
+        Args:
+            passages: reads the collection, blank passages left out; called only if the collection is needed.
+            beside: the folder of the output, where an index that has no other place is kept.
+            settings: values of the flags in ``settings``.
+
+        Raises:
+            InputError: if a setting is out of range, a library is missing, or the collection is needed and missing.
+        """
+        retriever: Retriever = importlib.import_module(self.module).build(passages, beside, **settings)
+        return retriever
+
+
+RETRIEVERS = {
+    "bm25": RetrieverRow("tevatron_distill.retrieval.bm25", ("language", "stemmer", "k1", "b")),
+}

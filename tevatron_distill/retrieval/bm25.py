@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import bm25s
 import numpy as np
 import Stemmer
 
+from tevatron_distill.retrieval import Found, Retriever
 from tevatron_distill.schema import InputError, Passage
 
 STOPWORD_LANGUAGES = (
@@ -33,7 +35,7 @@ STEMMERS = ("auto", "none", *sorted(Stemmer.algorithms()))
 UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fa1f]+")
 
 
-class BM25:
+class BM25(Retriever):
     """An index of passages in memory.
 
     Scores are Lucene's (no factor k1 + 1), summed in single precision in the order of the query's words, by one
@@ -79,7 +81,12 @@ class BM25:
         self._index = bm25s.BM25(method="lucene", k1=k1, b=b, backend="numpy")
         self._index.index(words, create_empty_token=False, show_progress=False)
 
-    def search(self, query: str, depth: int) -> list[tuple[str, float]]:
+    def search(self, queries: Mapping[str, str], depth: int) -> Iterator[tuple[str, Found]]:
+        """The best passages that share a word with each query; see `best`."""
+        for query_id, query in queries.items():
+            yield query_id, self.best(query, depth)
+
+    def best(self, query: str, depth: int) -> Found:
         """The best passages that share a word with the query.
 
         Args:
@@ -111,6 +118,13 @@ class BM25:
         )
         # bm25s gives some texts without words the word "", which would match other texts without words
         return [[word for word in text if word] for text in words]
+
+
+def build(
+    passages: Callable[[], Sequence[Passage]], beside: Path, language: str, stemmer: str, k1: float, b: float
+) -> BM25:
+    """The row ``bm25`` of `RETRIEVERS`: an index that lives as long as the run."""
+    return BM25(passages(), language, stemmer, k1, b)
 
 
 def _pairs(run: re.Match[str]) -> str:
