@@ -10,9 +10,9 @@ import torch
 from transformers import TrainingArguments
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.extras import require_package
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import InputError
-from tevatron_distill.students.parted import load_deepspeed
 
 OBJECTIVES = ("ranking", "generation", "combined")
 ANSWER_TERM = "lm"
@@ -26,7 +26,7 @@ def check_deepspeed(use_cpu: bool) -> None:
     Raises:
         InputError: if it is not installed, or this process was started by itself.
     """
-    load_deepspeed()
+    require_package("deepspeed", "--deepspeed")
     if "WORLD_SIZE" not in os.environ:
         devices = max(1, torch.accelerator.device_count())
         raise InputError(

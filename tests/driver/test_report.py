@@ -251,7 +251,7 @@ def test_the_same_pictures_become_png_files(files):
 
 
 def test_without_matplotlib_the_pictures_are_refused_and_nothing_is_written(files, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r'--figures_dir needs matplotlib: pip install "tevatron-distill\[plot\]"'):
         report("--figures_dir", "figures")
     assert not Path("report.html").exists()

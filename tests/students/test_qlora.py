@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import importlib.metadata
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -19,21 +20,14 @@ def test_a_model_in_four_bits_without_an_adapter_is_refused(llama_folder):
 
 
 def test_four_bits_without_bitsandbytes_name_the_extra(llama_folder, monkeypatch):
-    real = importlib.metadata.version
-
-    def version(name):
-        if name == "bitsandbytes":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return real(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(InputError, match=r"tevatron-distill\[qlora\]"):
         load(llama_folder, lora=LoraOptions())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_four_bits_without_a_gpu_are_refused(llama_folder, monkeypatch):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
     with pytest.raises(InputError, match="needs a GPU"):
         load(llama_folder, lora=LoraOptions())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import pickle
 import uuid
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow
 
+from tevatron_distill.extras import require_package
 from tevatron_distill.schema import Candidates, InputError
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def run_on_ray(
     Raises:
         InputError: if Ray is not installed.
     """
-    try:
-        importlib.metadata.version("ray")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError('--executor ray needs Ray: pip install "tevatron-distill[ray]"') from error
+    require_package("ray", "--executor ray")
     import ray
     import ray.data
     import ray.exceptions

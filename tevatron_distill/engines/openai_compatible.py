@@ -20,6 +20,7 @@ from tevatron_distill.engines.wire import (
     Wire,
     check_labels,
 )
+from tevatron_distill.extras import load_package
 from tevatron_distill.prompts import Prompt
 from tevatron_distill.schema import Candidates, InputError
 
@@ -96,7 +97,7 @@ class OpenAICompatibleEngine:
         host = urlsplit(base_url).hostname
         dialect = api_dialect if api_dialect != "auto" else "openai" if host == OPENAI_HOST else "vllm"
         self._wire = Wire(dialect, chat_template == "never", thinking_tokens, top_logprobs)
-        self._openai = _import_openai()
+        self._openai = load_package("openai", "--engine openai_compatible")
         if host == OPENAI_HOST and not _api_key():
             raise InputError(f"--base_url {base_url}: put the key into the environment variable {KEY_VARIABLE}")
 
@@ -308,11 +309,3 @@ def _advice(status: int, message: str) -> str:
     if status < 500:
         return "shorten what is asked (--window_size, --num_child) if it is too long, or see its log"
     return "see its log"
-
-
-def _import_openai() -> Any:
-    try:
-        import openai
-    except ImportError:
-        raise InputError('--engine openai_compatible needs openai: pip install "tevatron-distill[openai]"') from None
-    return openai

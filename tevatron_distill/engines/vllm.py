@@ -10,6 +10,7 @@ from tevatron_distill.engines.encoding import Encoded
 from tevatron_distill.engines.forward import without_thoughts
 from tevatron_distill.engines.hf import HFEngine
 from tevatron_distill.engines.request import Answer, Request
+from tevatron_distill.extras import load_package
 from tevatron_distill.schema import InputError
 
 REQUESTS_PER_BATCH = 4096
@@ -50,7 +51,7 @@ class VLLMEngine(HFEngine):
         tensor_parallel_size: int = 1,
         trust_remote_code: bool = False,
     ) -> None:
-        self._vllm = _import_vllm()
+        self._vllm = load_package("vllm", "--engine vllm")
         super().__init__(
             model_name_or_path,
             dtype=dtype,
@@ -123,14 +124,3 @@ class VLLMEngine(HFEngine):
 class _Asked(NamedTuple):
     prompt_token_ids: list[int]
     sampling: dict[str, Any]
-
-
-def _import_vllm() -> Any:
-    try:
-        import vllm
-    except ImportError:
-        raise InputError(
-            '--engine vllm needs vLLM, in an environment of its own: pip install "tevatron-distill[vllm]"; where it '
-            "cannot be installed beside this package, start its server and use --engine openai_compatible"
-        ) from None
-    return vllm

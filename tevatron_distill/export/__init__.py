@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from accelerate.utils import merge_fsdp_weights
 
+from tevatron_distill.extras import require_package
 from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import LoadedStudent, LoadOptions, load_student
 from tevatron_distill.students.loading import ADAPTER_FILE
-from tevatron_distill.students.parted import load_deepspeed
 from tevatron_distill.students.sample import SAMPLE, TOLERANCE
 
 FSDP_WEIGHTS = "pytorch_model_fsdp_0"
@@ -113,7 +113,7 @@ def write_weights(checkpoint: Path, folder: Path) -> None:
     """
     adapter = (folder / ADAPTER_FILE).is_file()
     if any(checkpoint.glob("global_step*/*zero_pp_rank*")) and not adapter:
-        load_deepspeed()
+        require_package("deepspeed", f"{checkpoint} (weights that ZeRO parted)")
         from deepspeed.utils.zero_to_fp32 import convert_zero_checkpoint_to_fp32_state_dict
 
         convert_zero_checkpoint_to_fp32_state_dict(str(checkpoint), str(folder), safe_serialization=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tevatron_distill.extras import load_package
 from tevatron_distill.formats.disk import writing
 from tevatron_distill.report.charts import Chart, Mark
 from tevatron_distill.report.scales import fit_scale, number, place_labels
@@ -58,14 +59,11 @@ def draw_png(chart: Chart) -> bytes:
     Raises:
         InputError: if matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError('--figures_dir needs matplotlib: pip install "tevatron-distill[plot]"') from error
+    figure_class = load_package("matplotlib.figure", "--figures_dir").Figure
     width, height = SIZES[chart.kind]
     if chart.kind == "intervals":
         height = 1.2 + 0.4 * len(chart.series)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = figure_class(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     DRAWN[chart.kind](axes, chart)
     axes.set_title(plain(chart.title), fontsize="medium", loc="left")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tevatron_distill.extras import require_package
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
 from tevatron_distill.reranker.last_layer import first_token_only, reads_first_token
 from tevatron_distill.reranker.vectors import hash_weights
@@ -46,10 +47,7 @@ def require_onnx() -> None:
         InputError: if a package of it is missing.
     """
     for name in PACKAGES:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise InputError(f'--backend onnx needs {name}: pip install "tevatron-distill[onnx]"') from error
+        require_package(name, "--backend onnx")
 
 
 class OnnxModel:

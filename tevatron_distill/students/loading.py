@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils.hub import cached_file
 
+from tevatron_distill.extras import load_package, require_package
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.loading import read_config, read_model, read_tokenizer
 from tevatron_distill.schema import InputError
@@ -114,21 +114,6 @@ def find_file(path: str, name: str, cache_dir: str | None = None) -> Path | None
     return None if found is None else Path(found)
 
 
-def load_peft() -> Any:
-    """The peft library.
-
-    Raises:
-        InputError: if it is not installed.
-    """
-    try:
-        importlib.metadata.version("peft")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError('LoRA adapters need peft: pip install "tevatron-distill[lora]"') from error
-    import peft
-
-    return peft
-
-
 def find_source(path: str, options: LoadOptions) -> Source:
     """Tell an adapter's folder from a model's.
 
@@ -144,7 +129,7 @@ def find_source(path: str, options: LoadOptions) -> Source:
             f"{path} is an adapter itself; got --lora_name_or_path {options.lora_name_or_path} too; "
             "name the base model, or leave --lora_name_or_path out"
         )
-    base = load_peft().PeftConfig.from_pretrained(path).base_model_name_or_path
+    base = load_package("peft", f"{path} (a LoRA adapter)").PeftConfig.from_pretrained(path).base_model_name_or_path
     return Source(base, path)
 
 
@@ -225,12 +210,7 @@ def quantization_keywords(source: Source, options: LoadOptions) -> dict[str, Any
     """
     if options.lora is None and source.adapter is None:
         raise InputError("--use_quantization_config trains an adapter on a model in four bits; add --lora")
-    try:
-        importlib.metadata.version("bitsandbytes")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError(
-            '--use_quantization_config needs bitsandbytes: pip install "tevatron-distill[qlora]"'
-        ) from error
+    require_package("bitsandbytes", "--use_quantization_config")
     if not torch.cuda.is_available():
         raise InputError("--use_quantization_config needs a GPU; on this machine train with --lora alone")
     if is_deepspeed_zero3_enabled():
@@ -273,7 +253,8 @@ def adapter_modules(source: Source) -> tuple[str, ...]:
     """Whole modules that an adapter brings beside its low-rank weights (its score head)."""
     if source.adapter is None:
         return ()
-    return tuple(load_peft().PeftConfig.from_pretrained(source.adapter).modules_to_save or ())
+    peft = load_package("peft", f"{source.adapter} (a LoRA adapter)")
+    return tuple(peft.PeftConfig.from_pretrained(source.adapter).modules_to_save or ())
 
 
 def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str, heads: Iterable[str]) -> Any:
@@ -293,9 +274,10 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
         InputError: if the trained adapter was made for another task.
     """
     if options.quantize:
-        model = load_peft().prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        peft = load_package("peft", "--use_quantization_config")
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if source.adapter:
-        peft = load_peft()
+        peft = load_package("peft", f"{source.adapter} (a LoRA adapter)")
         found = peft.PeftConfig.from_pretrained(source.adapter).task_type
         if found not in (None, task_type):
             raise InputError(
@@ -310,7 +292,7 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
             return adapted.merge_and_unload()
     if options.lora is None or not options.training:
         return model
-    peft = load_peft()
+    peft = load_package("peft", "--lora")
     present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     targets: Any = [name.strip() for name in options.lora.target_modules.split(",") if name.strip()]
     if not present & set(targets):

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-from tevatron_distill.schema import InputError
-
-
-def load_deepspeed() -> Any:
-    """The deepspeed library.
-
-    Raises:
-        InputError: if it is not installed. A folder ``deepspeed`` of configs can be imported and is not it.
-    """
-    try:
-        importlib.metadata.version("deepspeed")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError('--deepspeed needs DeepSpeed: pip install "tevatron-distill[deepspeed]"') from error
-    import deepspeed
-
-    return deepspeed
+from tevatron_distill.extras import load_package
 
 
 def weights_are_parted(model: nn.Module) -> bool:
@@ -41,5 +24,5 @@ def whole(*parameters: nn.Parameter) -> Iterator[None]:
     if not is_deepspeed_zero3_enabled():
         yield
         return
-    with load_deepspeed().zero.GatheredParameters(list(parameters), modifier_rank=0):
+    with load_package("deepspeed", "--deepspeed").zero.GatheredParameters(list(parameters), modifier_rank=0):
         yield
