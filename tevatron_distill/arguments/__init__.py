@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import json
 import logging
 import shlex
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tevatron_distill.arguments.aliases import ALIASES, canonical_words
+from tevatron_distill.arguments.aliases import ALIASES, canonical_words, spell_flag, split_words
 from tevatron_distill.arguments.parser import load_parser
 from tevatron_distill.schema import InputError
 
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FILE_ENDINGS = (".json", ".yaml", ".yml")
+
 
 def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: str | None = None) -> tuple[Any, ...]:
-    """Parse a command line, or the one JSON or YAML file that stands in its place, into dataclasses.
+    """Parse a command line into dataclasses.
 
-    Flags of other projects (see `ALIASES`) are taken, and the command line is then logged in our spelling.
+    Its first word may be a JSON or YAML file whose keys are flags; flags behind it override the file's. Flags of other
+    projects (see `ALIASES`) are taken in both, and the command line is then logged in our spelling.
 
     Args:
         argv: words of the command line without the program's name; None takes ``sys.argv[1:]``.
@@ -36,18 +41,19 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
         One instance of each dataclass, in order.
 
     Raises:
-        InputError: if the file cannot be read or holds an unknown or missing key, or a foreign flag cannot be taken.
+        InputError: if the file cannot be read, or a key of it is unknown, missing or has a value that its flag does not
+            take, or a foreign flag cannot be taken.
         SystemExit: on a wrong command line (argparse's own message, status 2).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = load_parser()(dataclass_types, allow_abbrev=False, prog=prog)
     known = {action.dest for action in parser._actions}
-    if len(words) == 1 and words[0].endswith((".json", ".yaml", ".yml")):
-        values = _read_file(Path(words[0]))
-        if not any(key in ALIASES and key not in known for key in values):
-            return _parse_values(parser, values, words[0], known)
-        words = [word for key, value in values.items() for word in _as_words(key, value)]
+    path = words.pop(0) if words and words[0].endswith(FILE_ENDINGS) and not words[0].startswith("-") else None
     words, foreign = canonical_words(words, known, prog)
+    if path is not None:
+        from_file, foreign_key = canonical_words(_words_of(path, known), known, prog)
+        _check_file(parser, from_file, words, path)
+        words, foreign = [*from_file, *words], foreign or foreign_key
     if foreign:
         logger.info("in our spelling: python -m tevatron_distill.driver.%s %s", prog, shlex.join(words))
     try:
@@ -59,35 +65,63 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
     except ValueError as error:  # how TrainingArguments refuses a combination of flags
         raise InputError(f"{parser.prog}: {error}") from error
     if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{_nearest(rest[0].lstrip('-'), known, '--')}")
     return tuple(parsed)
+
+
+def _words_of(path: str, known: set[str]) -> list[str]:
+    """The keys of a file as flags; one without a value (null, an empty list) is left at its default.
+
+    Raises:
+        InputError: if the file cannot be read, or a key is no flag.
+    """
+    words = []
+    for key, value in _read_file(Path(path)).items():
+        name = key.replace("-", "_")
+        if name not in known and name not in ALIASES:
+            raise InputError(
+                f"{path}: unknown key {key!r}{_nearest(name, known)}; a key is a flag without its dashes, see --help"
+            )
+        if value is None or value == []:
+            continue
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        words += spell_flag(name, [str(one) for one in values])
+    return words
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, json.JSONDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: the arguments file must be readable JSON or YAML; got {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: the arguments file must hold one object of flags; got {type(values).__name__}")
-    return values
+    return {str(key): value for key, value in values.items()}
 
 
-def _as_words(key: str, value: object) -> list[str]:
-    if value is None:
-        return []
-    return [f"--{key}", *(str(one) for one in (value if isinstance(value, list) else [value]))]
+def _nearest(name: str, known: set[str], dashes: str = "") -> str:
+    near = difflib.get_close_matches(name.partition("=")[0].replace("-", "_"), known, n=1, cutoff=0.75)
+    return f" (did you mean {dashes}{near[0]}?)" if near else ""
 
 
-def _parse_values(parser: HfArgumentParser, values: dict[str, Any], path: str, known: set[str]) -> tuple[Any, ...]:
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(f"{path}: unknown keys {unknown}; a key is a flag without its dashes, see --help")
-    required = [action.dest for action in parser._actions if action.required and action.dest not in values]
-    if required:
-        raise InputError(f"{path}: missing keys {sorted(required)}")
-    return tuple(parser.parse_dict(values))
+def _check_file(parser: HfArgumentParser, from_file: Sequence[str], words: Sequence[str], path: str) -> None:
+    """See that each flag takes the file's value, and that none is missing; argparse's message would not name the file.
+
+    Raises:
+        InputError: naming the file and the flag.
+    """
+    given = dict(split_words(from_file))
+    for action in parser._actions:
+        if action.dest in given:
+            try:
+                parser._get_values(action, given[action.dest])
+            except argparse.ArgumentError as error:
+                raise InputError(f"{path}: {action.dest}: {error.message}") from error
+    given.update(split_words(words))
+    missing = sorted(action.dest for action in parser._actions if action.required and action.dest not in given)
+    if missing:
+        raise InputError(f"{path}: {', '.join(missing)} must be given, in the file or by a flag behind it; got neither")
 
 
 def check_choice(flag: str, value: object, choices: Sequence[str]) -> None:

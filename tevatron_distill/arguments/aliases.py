@@ -55,7 +55,7 @@ def canonical_words(words: Sequence[str], known: set[str], verb: str | None) -> 
     Raises:
         InputError: if a foreign flag has a value that cannot be taken here.
     """
-    given = dict(_split(words))
+    given = dict(split_words(words))
     if ANY in given:  # a word before the first flag, which the parser refuses
         return list(words), False
     ours: Words = {}
@@ -82,10 +82,22 @@ def canonical_words(words: Sequence[str], known: set[str], verb: str | None) -> 
     for name, value in implied.items():
         if name in known:
             ours.setdefault(name, [value])
-    return [word for name, values in ours.items() for word in (f"--{name}", *values)], foreign
+    return [word for name, values in ours.items() for word in spell_flag(name, values)], foreign
 
 
-def _split(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def spell_flag(name: str, values: Sequence[str]) -> list[str]:
+    """The words of a flag; a value that looks like a flag stands behind ``=``.
+
+    >>> spell_flag("measures", ["RR@10", "AP"]), spell_flag("query_prefix", ["- "])
+    (['--measures', 'RR@10', 'AP'], ['--query_prefix=- '])
+    """
+    if len(values) == 1 and values[0].startswith("-") and not values[0][1:].isdecimal():
+        return [f"--{name}={values[0]}"]
+    return [f"--{name}", *values]
+
+
+def split_words(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each flag of a command line, without its dashes, with the words behind it; `ANY` for words before the first."""
     name = ANY
     values: list[str] = []
     for word in words:
