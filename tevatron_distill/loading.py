@@ -1,13 +1,16 @@
-"""What loading students and engines has in common: precision, the pad rule, and reading a model's folder."""
+"""What loading students, engines and retrievers has in common: precision, the pad rule, and reading a folder."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.utils.hub import cached_file
 
 from tevatron_distill.schema import InputError
 
@@ -25,6 +28,21 @@ OVERFLOWING = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 """Model types whose activations leave the range of float16."""
 
 
+def find_file(path: str, name: str, cache_dir: str | None = None) -> Path | None:
+    """A file of a model folder, local or on the hub; None where the folder lacks it."""
+    if Path(path).is_dir():
+        return Path(path, name) if Path(path, name).is_file() else None
+    found = cached_file(
+        path,
+        name,
+        cache_dir=cache_dir,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
 def read_config(path: str, **keywords: Any) -> Any:
     """The config of a model.
 
@@ -38,7 +56,7 @@ def read_config(path: str, **keywords: Any) -> Any:
     try:
         return AutoConfig.from_pretrained(path, **keywords)
     except (OSError, ValueError) as error:
-        raise InputError(f"--model_name_or_path {path}: no model config could be read; got {error}") from error
+        raise InputError(f"{path}: no model config could be read; got {error}") from error
 
 
 def read_tokenizer(path: str, **keywords: Any) -> tuple[Any, int]:
@@ -75,12 +93,19 @@ def read_model(auto_class: Any, path: str, dtype: str, **keywords: Any) -> tuple
     try:
         model, info = auto_class.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **keywords)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise InputError(f"--model_name_or_path {path}: the model could not be loaded; got {error}") from error
+        raise InputError(f"{path}: the model could not be loaded; got {error}") from error
     if is_deepspeed_zero3_enabled():
         # transformers 5.23 would save under every older name that it could have read (LayerNorm.gamma, key_mapping's)
         model._weight_conversions = None
     refuse_overflow(str(model.dtype).removeprefix("torch."), model.config.model_type, path)
     return model, sorted(info["missing_keys"])
+
+
+def hash_weights(model: Any, found: hashlib.blake2b) -> None:
+    """Let a hash take in a model's weights, with their names, number formats and shapes."""
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        found.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
 
 
 def refuse_overflow(dtype: str, model_type: str, path: str) -> None:

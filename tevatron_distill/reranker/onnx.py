@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from tevatron_distill.extras import require_package
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
+from tevatron_distill.loading import hash_weights
 from tevatron_distill.reranker.last_layer import first_token_only, reads_first_token
-from tevatron_distill.reranker.vectors import hash_weights
 from tevatron_distill.schema import Candidates, InputError
 from tevatron_distill.students.sample import LONG_PASSAGE, SAMPLE, TOLERANCE
 

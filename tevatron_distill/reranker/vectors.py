@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tevatron_distill.layouts import DualLayout
+from tevatron_distill.loading import hash_weights
 from tevatron_distill.schema import InputError, Passage
 
 logger = logging.getLogger(__name__)
@@ -49,13 +50,6 @@ def model_identity(model: Any, layout: DualLayout) -> str:
     found.update(json.dumps(layout.tokenizer.get_vocab(), sort_keys=True).encode())
     hash_weights(model, found)
     return found.hexdigest()
-
-
-def hash_weights(model: Any, found: hashlib.blake2b) -> None:
-    """Let a hash take in a model's weights, with their names, number formats and shapes."""
-    for name, weight in sorted(model.state_dict().items()):
-        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        found.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
 
 
 class VectorStore:

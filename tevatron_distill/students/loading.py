@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,10 +16,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
-from transformers.utils.hub import cached_file
 
 from tevatron_distill.extras import load_package, require_package
 from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.loading import find_file as find_file
 from tevatron_distill.loading import read_config, read_model, read_tokenizer
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.layers import keep_layers
@@ -97,21 +96,6 @@ class Source(NamedTuple):
     def own(self) -> str:
         """The folder that was trained: the adapter where there is one."""
         return self.adapter or self.base
-
-
-def find_file(path: str, name: str, cache_dir: str | None = None) -> Path | None:
-    """A file of a model folder, local or on the hub; None where the folder lacks it."""
-    if Path(path).is_dir():
-        return Path(path, name) if Path(path, name).is_file() else None
-    found = cached_file(
-        path,
-        name,
-        cache_dir=cache_dir,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if found is None else Path(found)
 
 
 def find_source(path: str, options: LoadOptions) -> Source:
