@@ -150,6 +150,12 @@ def bootstrap_interval(values: Mapping[str, float], seed: int = 0) -> Interval:
     return _resampled(np.array(list(values.values()), dtype=np.float64), seed)
 
 
+def mean_interval(evaluation: Evaluation, measure: str) -> Interval | None:
+    """The interval of a run's mean; None for a measure that is no mean over queries (counts)."""
+    interval = bootstrap_interval(evaluation.per_query[measure])
+    return interval if math.isclose(interval.mean, evaluation.mean[measure], abs_tol=1e-9) else None
+
+
 def measured_order(scores: Mapping[str, float]) -> list[str]:
     """One query's docids, best first, as `evaluate` sees them: ties of single precision by docid, descending.
 

@@ -55,7 +55,8 @@ def test_queries_are_listed_on_demand_and_everything_goes_into_the_json(files, c
 
 def test_means_alone_stand_in_the_json_where_queries_are_not_asked_for(files):
     main(["--qrels_path", "qrels", "--run_path", "first.run", "--measures", "RR", "--output_path", "report.json"])
-    assert json.loads((files / "report.json").read_text()) == {"first.run": {"mean": {"RR": 0.5}}}
+    report = json.loads((files / "report.json").read_text())
+    assert report == {"first.run": {"mean": {"RR": 0.5}, "interval": {"RR": [0.0, 1.0]}}}  # of 1/2, 1 and 0
 
 
 @pytest.mark.parametrize(

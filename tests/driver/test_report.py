@@ -112,6 +112,10 @@ def test_everything_stands_on_the_page(files, capsys):
     record = json.loads(Path("report.html.run_config.json").read_text())
     assert set(record["inputs"]) == {"first.trec", "student.trec", "groups.jsonl", "qrels"}
     assert record["report"]["bytes"] == Path("report.html").stat().st_size
+    written = record["report"]["results"]["first.trec"]
+    assert written["mean"]["RR@10"] == pytest.approx((1 / 3 + 1 + 1) / 3)
+    assert written["interval"]["RR@10"] == pytest.approx([1 / 3, 1.0])
+    assert written["seconds_per_query"] is None
 
 
 def test_the_query_view_holds_orders_grades_values_and_texts(files):

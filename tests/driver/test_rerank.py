@@ -80,6 +80,7 @@ def test_tevatrons_command_line_writes_tevatrons_run(command, rows, tmp_path, ca
     record = json.loads((tmp_path / "run.tsv.run_config.json").read_text())
     assert record["report"]["pairs"] == 20
     assert 0 < record["report"]["real_token_share"] <= 1
+    assert record["report"]["device"] == f"cpu, {torch.get_num_threads()} threads"
     assert record["arguments"]["rerank_max_len"] == 164
     assert str(rows) in record["inputs"]
 

@@ -55,6 +55,8 @@ def test_without_student_and_loss_it_is_rankllamas_training(llama_folder, tevatr
     record = json.loads((tmp_path / "out" / "run_config.json").read_text())
     assert record["arguments"]["loss"] == "softmax_ce"
     assert record["complete"] is True
+    teachers = [{"name": "judgements", "groups": 4}]
+    assert record["report"]["data"] == {"groups": 4, "passages": 16, "teachers": teachers}
     scores = Reranker.from_pretrained(str(tmp_path / "out")).compute_score([["red", "red one"], ["red", "two"]])
     assert len(scores) == 2
 

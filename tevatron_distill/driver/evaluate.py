@@ -20,7 +20,7 @@ from tevatron_distill.formats.llm_blender import metric_names, score_by_metrics
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.runs import read_run
-from tevatron_distill.metrics import Evaluation, PairedTest, evaluate, paired_test
+from tevatron_distill.metrics import Evaluation, PairedTest, evaluate, mean_interval, paired_test
 from tevatron_distill.schema import InputError, Qrels, Run
 
 
@@ -119,10 +119,12 @@ def format_per_query(evaluations: Mapping[str, Evaluation]) -> list[str]:
 def as_report(
     evaluations: Mapping[str, Evaluation], tests: Mapping[str, Mapping[str, PairedTest]], per_query: bool
 ) -> dict[str, Any]:
-    """``{run: {"mean": …, "against_first"?: …, "per_query"?: …}}``."""
+    """``{run: {"mean": …, "interval": {measure: [low, high]}, "against_first"?: …, "per_query"?: …}}``."""
     report: dict[str, Any] = {}
     for run, result in evaluations.items():
-        report[run] = {"mean": _as_json(result.mean)}
+        intervals = {measure: mean_interval(result, measure) for measure in result.mean}
+        ends = {measure: [found.low, found.high] for measure, found in intervals.items() if found is not None}
+        report[run] = {"mean": _as_json(result.mean), "interval": ends}
         if run in tests:
             report[run]["against_first"] = {measure: test._asdict() for measure, test in tests[run].items()}
         if per_query:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.report import ReportArguments
 from tevatron_distill.driver.common import as_mapping, run_main
-from tevatron_distill.driver.evaluate import aligned
+from tevatron_distill.driver.evaluate import aligned, as_report
 from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.output import hash_path, refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
@@ -65,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_figures(args.figures_dir, pictures.all(), args.overwrite_output_dir)
     write_whole(args.output_path, page, args.overwrite_output_dir)
     size = len(page.encode())
-    write_run_config(args.output_path, as_mapping(args), inputs, {"bytes": size, "passages_cut_at": cut_at})
+    figures = {"bytes": size, "passages_cut_at": cut_at, "results": as_record(results)}
+    write_run_config(args.output_path, as_mapping(args), inputs, figures)
     print("\n".join(summary(results, notes)))
     print(f"\n{args.output_path}: {size / 1e6:.1f} MB" + (f", passages cut to {cut_at} characters" if cut_at else ""))
 
@@ -115,6 +117,14 @@ def notes_on(results: Results, texts: Texts) -> list[str]:
     if missing:
         notes.append(f"{missing} passages have no text; --dataset_path, --groups_path or --corpus_path gives it.")
     return notes
+
+
+def as_record(results: Results) -> dict[str, Any]:
+    """What ``driver.evaluate`` would write of the same orders, with their seconds a query."""
+    record = as_report({system.path: results.evaluations[system.name] for system in results.systems}, {}, False)
+    for system in results.systems:
+        record[system.path]["seconds_per_query"] = system.seconds
+    return record
 
 
 def summary(results: Results, notes: Sequence[str]) -> list[str]:

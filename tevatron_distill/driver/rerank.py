@@ -179,9 +179,12 @@ class Reranking:
         yield [line for one, scores in scored for line in ranked_lines(one, scores, self._args)]
 
     def report(self) -> dict[str, Any]:
-        """Share of real tokens, generated answers and what was wrong with them, and how often memory ran out."""
+        """Device, share of real tokens, generated answers and their faults, and how often memory ran out."""
         count = self._reranker.batcher.count
-        report: dict[str, Any] = {"real_token_share": round(count.real_share, 4)}
+        report: dict[str, Any] = {
+            "device": name_of_device(self._reranker.batcher.device),
+            "real_token_share": round(count.real_share, 4),
+        }
         if count.answers:
             report |= {"answers": count.answers, "malformed_answers": count.malformed}
             report |= {f"answers_{problem}": number for problem, number in sorted(count.problems.items())}
@@ -189,6 +192,13 @@ class Reranking:
 
     def close(self) -> None:
         """Nothing is held but the model."""
+
+
+def name_of_device(device: torch.device) -> str:
+    """What the scores were computed on, for whoever reads the times."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
 
 
 def load_reranker(

@@ -23,6 +23,7 @@ from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.checkpoints import check_whole, whole_checkpoints
 from tevatron_distill.formats.folder import FolderRecord
 from tevatron_distill.formats.jsonl import expand_pattern
+from tevatron_distill.formats.provenance import describe_groups
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.reading import Tally
 from tevatron_distill.formats.runs import write_run
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if data_args.test_dataset_path is not None:
                 unset_hf_deepspeed_config()  # ZeRO-3 would part what this process alone loads
                 rank_test(data_args, training_args)
-            record.finish({"log_history": trainer.state.log_history, **peak_memory()})
+            taught = describe_groups(groups, data_args.dataset_path)
+            record.finish({"log_history": trainer.state.log_history, "data": taught, **peak_memory()})
 
 
 def leave_processes() -> None:

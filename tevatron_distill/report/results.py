@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tevatron_distill.metrics import Evaluation, Interval, PairedTest, bootstrap_interval, evaluate, paired_test
+from tevatron_distill.metrics import Evaluation, Interval, PairedTest, evaluate, mean_interval, paired_test
 from tevatron_distill.report.systems import System
 from tevatron_distill.schema import Qrels
 
@@ -115,15 +115,10 @@ def build_results(systems: Sequence[System], qrels: Qrels, measures: Sequence[st
         for first, second in itertools.combinations(evaluations, 2)
     ]
     intervals = {
-        name: {measure: _interval(evaluation, measure) for measure in measures}
+        name: {measure: mean_interval(evaluation, measure) for measure in measures}
         for name, evaluation in evaluations.items()
     }
     return Results(tuple(systems), tuple(measures), evaluations, intervals, tuple(comparisons))
-
-
-def _interval(evaluation: Evaluation, measure: str) -> Interval | None:
-    interval = bootstrap_interval(evaluation.per_query[measure])
-    return interval if math.isclose(interval.mean, evaluation.mean[measure], abs_tol=1e-9) else None
 
 
 def _test(first: Evaluation, second: Evaluation, measure: str) -> PairedTest:
