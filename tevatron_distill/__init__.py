@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from tevatron_distill.collator import GroupCollator
     from tevatron_distill.dataset import TeacherPermutationDataset
     from tevatron_distill.formats import load_candidates, load_groups
+    from tevatron_distill.formats.groups import write_groups
+    from tevatron_distill.formats.qrels import read_qrels
+    from tevatron_distill.formats.runs import read_run, write_run
     from tevatron_distill.losses import LOSSES
+    from tevatron_distill.metrics import evaluate
     from tevatron_distill.reranker import Reranker
     from tevatron_distill.reranker.cascade import Cascade
     from tevatron_distill.schema import Candidates, Group, InputError, Passage
     from tevatron_distill.students import STUDENTS, load_student
+    from tevatron_distill.teachers import FunctionTeacher
     from tevatron_distill.trainer import DistillRerankerTrainer
     from tevatron_distill.training_arguments import DistillTrainingArguments
 
@@ -27,6 +32,7 @@ _HOME = {
     "Cascade": "reranker.cascade",
     "DistillRerankerTrainer": "trainer",
     "DistillTrainingArguments": "training_arguments",
+    "FunctionTeacher": "teachers",
     "Group": "schema",
     "GroupCollator": "collator",
     "InputError": "schema",
@@ -35,9 +41,14 @@ _HOME = {
     "Reranker": "reranker",
     "STUDENTS": "students",
     "TeacherPermutationDataset": "dataset",
+    "evaluate": "metrics",
     "load_candidates": "formats",
     "load_groups": "formats",
     "load_student": "students",
+    "read_qrels": "formats.qrels",
+    "read_run": "formats.runs",
+    "write_groups": "formats.groups",
+    "write_run": "formats.runs",
 }
 
 __all__ = [
@@ -47,15 +58,21 @@ __all__ = [
     "Cascade",
     "DistillRerankerTrainer",
     "DistillTrainingArguments",
+    "FunctionTeacher",
     "Group",
     "GroupCollator",
     "InputError",
     "Passage",
     "Reranker",
     "TeacherPermutationDataset",
+    "evaluate",
     "load_candidates",
     "load_groups",
     "load_student",
+    "read_qrels",
+    "read_run",
+    "write_groups",
+    "write_run",
 ]
 
 

@@ -17,6 +17,7 @@ from tevatron_distill.formats.jsonl import (
     text_field,
     write_json_line,
 )
+from tevatron_distill.formats.output import write_whole
 from tevatron_distill.formats.reading import Row, Tally
 from tevatron_distill.permutation import check_permutation
 from tevatron_distill.schema import Candidates, Group, InputError
@@ -103,6 +104,15 @@ def parse_group(place: str, row: Row) -> Group:
         metrics=_metrics(place, row, len(passages)),
         reference=text_field(place, row, "reference") if row.get("reference") is not None else None,
     )
+
+
+def write_groups(path: str | Path, groups: Iterable[Group], overwrite: bool = False) -> None:
+    """Write ``groups.jsonl``, whole or not at all.
+
+    Raises:
+        InputError: if the file exists and ``overwrite`` is False.
+    """
+    write_whole(path, map(group_to_line, groups), overwrite)
 
 
 def group_to_line(group: Group) -> str:

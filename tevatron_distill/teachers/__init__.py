@@ -9,6 +9,7 @@ from typing import Any
 from tevatron_distill.prompts import TEACHER_PROMPTS, AnswerKind, TeacherPrompt
 from tevatron_distill.teachers.asking import AskingTeacher
 from tevatron_distill.teachers.consistency import SelfConsistency
+from tevatron_distill.teachers.function import FunctionTeacher
 from tevatron_distill.teachers.given_order import FromRun
 from tevatron_distill.teachers.listwise import ListwiseOracle
 from tevatron_distill.teachers.merging import MergedTeacher, load_merged
@@ -24,6 +25,7 @@ __all__ = [
     "TEACHERS",
     "AskingTeacher",
     "FromRun",
+    "FunctionTeacher",
     "ListwiseOracle",
     "MergedTeacher",
     "Oracle",
