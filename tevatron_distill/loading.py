@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ def read_model(auto_class: Any, path: str, dtype: str, **keywords: Any) -> tuple
     """
     try:
         model, info = auto_class.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **keywords)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, UnpicklingError) as error:
         raise InputError(f"{path}: the model could not be loaded; got {error}") from error
     if is_deepspeed_zero3_enabled():
         # transformers 5.23 would save under every older name that it could have read (LayerNorm.gamma, key_mapping's)

@@ -322,11 +322,12 @@ def test_the_answer_is_found_where_the_template_writes_the_pad_token_into_the_pr
 def test_the_system_turn_stands_where_the_template_shows_it_and_else_before_the_users_words(llama_folder, tmp_path):
     shown = chat_student(llama_folder, tmp_path / "zephyr", ZEPHYR)
     text = shown.tokenizer.decode(shown.layout.encode("red", PASSAGES[:2]).row.input_ids)
-    assert text.startswith("<|system|>\nYou are RankLLM, an intelligent assistant")
+    assert text.startswith("<s><|system|>\nYou are RankLLM, an intelligent assistant")  # the tokenizer's own <s>
     assert text.endswith("<|assistant|>\n[")
     without = chat_student(llama_folder, tmp_path / "none", NO_SYSTEM)
     text = without.tokenizer.decode(without.layout.encode("red", PASSAGES[:2]).row.input_ids)
-    assert text.startswith("[INST] You are RankLLM, an intelligent assistant")
+    assert text.startswith("<s>[INST] You are RankLLM, an intelligent assistant")
+    assert "based on their relevancy to the query\n I will provide you with 2 passages" in text  # as RankLLM joins them
     assert text.endswith("[/INST][")
 
 

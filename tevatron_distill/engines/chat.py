@@ -55,6 +55,8 @@ class Chat:
             raise InputError(f"--chat_template always: {model_name} has no chat template; use auto or never")
         self.used = bool(tokenizer.chat_template) and chat_template != "never"
         self._template = _SAME_DAY + tokenizer.get_chat_template() if self.used else ""
+        first = tokenizer("a")["input_ids"][:1] if self.used else []
+        self._beginning = tokenizer.bos_token if first == [tokenizer.bos_token_id] else ""
 
     def show(self, wording: Wording, *, thinks: bool) -> Shown:
         """The text before the answer.
@@ -76,11 +78,13 @@ class Chat:
         if roles not in self._keeps_system:
             self._keeps_system[roles] = self._probe(roles)
         text = self._apply(wording.messages(keep_system=self._keeps_system[roles]), thinks)
+        # Zephyr's template leaves the beginning of the sequence to the tokenizer, most write it
+        whole = text.startswith(self._beginning)
         if thinks:
-            return Shown(text, "", True)
+            return Shown(text, "", whole)
         if text.rstrip().endswith(THINK):  # some templates open the thoughts whatever one asks
             text = f"{text.rstrip()}\n\n{END_THINK}\n\n"
-        return Shown(text + wording.prefix, wording.gap if wording.prefix else self._gap(roles), True)
+        return Shown(text + wording.prefix, wording.gap if wording.prefix else self._gap(roles), whole)
 
     def _apply(self, messages: list[dict[str, str]], thinks: bool = False, **keywords: Any) -> str:
         keywords = {"add_generation_prompt": True, "enable_thinking": thinks, **keywords}

@@ -25,7 +25,7 @@ class ListPrompt:
         last: the user's words behind the passages, with ``{num}`` and ``{query}``.
         replies: what the assistant says to ``first`` and to ``each``, which are turns of their own then; without
             them the user says everything in one turn.
-        base: as in `Wording`.
+        base, system_gap: as in `Wording`.
         kind: identifiers that are ``numbers`` or ``letters``.
         answer: ``text`` for a generated order, ``choice`` for the logits of the identifiers at the first place.
         max_words: words of each passage that are kept.
@@ -43,6 +43,7 @@ class ListPrompt:
     answer: AnswerKind = "text"
     max_words: int = 300
     passage_style: str = "tevatron"
+    system_gap: str = "\n\n"
 
     @property
     def answer_prefix(self) -> str:
@@ -94,7 +95,7 @@ class ListPrompt:
                 turns += [("user", fill(self.each, values)), ("assistant", fill(self.replies[1], values))]
             turns.append(("user", last))
         prefix = self.answer_prefix if self.answer == "choice" else ""
-        return Wording(tuple(turns), prefix, self.base, gap="")
+        return Wording(tuple(turns), prefix, self.base, gap="", system_gap=self.system_gap)
 
     def target(self, query: str) -> str:
         """Nothing: no likelihood is asked."""
@@ -131,6 +132,7 @@ _ORDER = (
     "should be [] > [], e.g., "
 )
 _RANK_ZEPHYR = "You are RankLLM, an intelligent assistant that can rank passages based on their relevancy to the query"
+_RANK_LLM_GAP = "\n "  # its glue where a chat template takes no system turn (training/, GenerationDataset)
 _CONCISELY = "Answer concisely and directly and only respond with the ranking results, do not say any word or explain."
 
 LIST_PROMPTS: dict[str, ListPrompt] = {
@@ -178,6 +180,7 @@ LIST_PROMPTS: dict[str, ListPrompt] = {
         ),
         each="[{rank}] {passage}",
         last=f"{_ORDER}[2] > [1], {_CONCISELY}",
+        system_gap=_RANK_LLM_GAP,
     ),
     # castorini/rank_llm, rank_zephyr_alpha_template.yaml
     "rank_zephyr_alpha": ListPrompt(
@@ -190,6 +193,7 @@ LIST_PROMPTS: dict[str, ListPrompt] = {
         each="[{rank}] {passage}",
         last=f"{_ORDER}[B] > [A], {_CONCISELY}",
         kind="letters",
+        system_gap=_RANK_LLM_GAP,
     ),
 }
 """Prompts of listwise teachers and students."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tevatron_distill.prompts.text import WHOLE, cut_words, fill, render_passage
+from tevatron_distill.prompts.text import PASSAGE_STYLES, WHOLE, cut_words, fill, render_passage
 from tevatron_distill.prompts.wording import AnswerKind, Parsed, Wording
 from tevatron_distill.schema import Passage
 
@@ -45,7 +45,9 @@ class PointPrompt:
     framed: bool = False
 
     def passage_text(self, passage: Passage) -> str:
-        """The passage as it stands in the prompt."""
+        """The passage as it stands in the prompt; with its own whitespace where no words are cut."""
+        if self.max_words == WHOLE:
+            return PASSAGE_STYLES[self.passage_style](passage)
         return cut_words(render_passage(passage, self.passage_style), self.max_words)
 
     def split(self, query: str, passage: Passage) -> tuple[str, str, str]:

@@ -32,6 +32,7 @@ class Wording:
             template, an encoder-decoder or a framed prompt), nothing does.
         framed: ``base`` is the model's own chat frame with its special tokens: the tokenizer's chat template is not
             used, and no special token is added.
+        system_gap: what stands between what the system says and the user's first words where they are one turn.
     """
 
     turns: tuple[tuple[str, str], ...]
@@ -39,6 +40,7 @@ class Wording:
     base: str = ""
     gap: str = " "
     framed: bool = False
+    system_gap: str = "\n\n"
 
     @property
     def system(self) -> str:
@@ -66,7 +68,7 @@ class Wording:
         turns = list(self.turns)
         if not keep_system and self.system:
             turns = [turn for turn in turns if turn[0] != "system"]
-            turns[0] = (turns[0][0], f"{self.system}\n\n{turns[0][1]}")
+            turns[0] = (turns[0][0], f"{self.system}{self.system_gap}{turns[0][1]}")
         return [{"role": role, "content": text} for role, text in turns]
 
     def filled(self, values: Mapping[str, str]) -> Wording:

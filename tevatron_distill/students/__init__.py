@@ -12,7 +12,8 @@ from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import colbert, cross_encoder, listwise, pair_ranker, simcls, summa_reranker, yes_token
 from tevatron_distill.students.loading import Loaded, LoadOptions, LoraOptions, Source, find_file, find_source
-from tevatron_distill.students.pair_checkpoint import is_pair_ranker
+from tevatron_distill.students.released import find_released
+from tevatron_distill.students.special_tokens import put_special_tokens
 
 __all__ = [
     "STUDENTS",
@@ -79,11 +80,12 @@ def load_student(
 ) -> LoadedStudent:
     """Load a student from a folder or a name on the hub.
 
-    What the folder's ``reranker_config.json`` says counts, unless the caller says otherwise.
+    What the folder's ``reranker_config.json`` says counts, unless the caller says otherwise; a folder without one may
+    be a released model that is known (``RELEASED``).
 
     Args:
         path: a student's folder, a plain model's, or an adapter's.
-        student: name in ``STUDENTS``; None for the folder's own, ``pair_ranker`` for PairRM, else ``cross_encoder``.
+        student: name in ``STUDENTS``; None for the folder's own, a released model's, else ``cross_encoder``.
         options: dtype, attention, adapters, and whether it will be trained.
         settings: values of ``RerankerSettings`` that the caller wants; None in it means: no wish.
 
@@ -93,34 +95,34 @@ def load_student(
     options = options or LoadOptions()
     source = find_source(path, options)
     saved = saved_settings(source, options)
-    name = _name(student, saved, source, options)
+    known = saved or find_released(source, options)
+    name = _name(student, known)
     kind = STUDENTS[name]
-    start = saved if saved and saved.student == name else kind.defaults
+    start = known if known and known.student == name else kind.defaults
     wishes = {key: value for key, value in (settings or {}).items() if value is not None}
     for key, value in wishes.items():
         if saved and not options.training and key not in WAYS_TO_RANK and getattr(start, key) != value:
             logger.warning("%s: trained with %s=%r, now used with %r", path, key, getattr(start, key), value)
     wanted = replace(start, **wishes, attn_implementation=options.attn_implementation or start.attn_implementation)
     tokenizer, model, filled = kind.load(source, wanted, options)
+    if filled.special_tokens:
+        put_special_tokens(tokenizer, filled.special_tokens)
     tokenizer.padding_side, tokenizer.truncation_side = filled.padding_side, "right"
     return LoadedStudent(tokenizer, model, kind.layout(tokenizer, model, filled))
 
 
 def student_name(path: str, student: str | None, options: LoadOptions) -> str:
-    """Which student a folder will be loaded as: the one asked for, else its own, else ``cross_encoder``
-    (``pair_ranker`` for PairRM).
+    """Which student a folder will be loaded as: the one asked for, its own, a released model's, or ``cross_encoder``.
 
     Raises:
         InputError: if there is no such student.
     """
     source = find_source(path, options)
-    return _name(student, saved_settings(source, options), source, options)
+    return _name(student, saved_settings(source, options) or find_released(source, options))
 
 
-def _name(student: str | None, saved: RerankerSettings | None, source: Source, options: LoadOptions) -> str:
-    name = student or (saved.student if saved else None)
-    if name is None:
-        name = "pair_ranker" if is_pair_ranker(source, options) else "cross_encoder"
+def _name(student: str | None, known: RerankerSettings | None) -> str:
+    name = student or (known.student if known else "cross_encoder")
     if name not in STUDENTS:
         raise InputError(f"--student must be one of {', '.join(STUDENTS)}; got {name!r}")
     return name

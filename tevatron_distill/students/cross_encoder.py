@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
-from tevatron_distill.prompts import render_passage
+from tevatron_distill.prompts import PASSAGE_STYLES
 from tevatron_distill.schema import InputError, Passage
 from tevatron_distill.students.loading import (
     Loaded,
@@ -33,6 +33,7 @@ from tevatron_distill.students.loading import (
     set_config_pad,
     with_prefix,
 )
+from tevatron_distill.students.pair_model import position_limit
 from tevatron_distill.students.parted import whole
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     if settings.pair_encoding is None:
         settings = replace(settings, pair_encoding=tokenizer.cls_token is not None and tokenizer.sep_token is not None)
     settings = replace(settings, pad_token_id=pad, reranker_model_type="sequence_classification")
-    return Loaded(tokenizer, model, fit_positions(settings, config))
+    return Loaded(tokenizer, model, fit_positions(settings, model))
 
 
 def tevatron_head(source: Source, settings: RerankerSettings, options: LoadOptions) -> torch.Tensor | None:
@@ -108,9 +109,9 @@ def check_one_label(source: Source, config: Any) -> None:
         )
 
 
-def fit_positions(settings: RerankerSettings, config: Any) -> RerankerSettings:
+def fit_positions(settings: RerankerSettings, model: Any) -> RerankerSettings:
     """Shorten the longest row to the positions that an encoder has learned."""
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = position_limit(model, model.config)
     if settings.pair_encoding and positions and settings.rerank_max_len > positions:
         logger.warning("rerank_max_len %d is cut to the model's %d positions", settings.rerank_max_len, positions)
         return replace(settings, rerank_max_len=positions)
@@ -146,7 +147,7 @@ class PairRows:
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> list[Row]:
         settings, tokenizer = self.settings, self.tokenizer
-        texts = [with_prefix(settings.passage_prefix, render_passage(passage, "tevatron")) for passage in passages]
+        texts = [with_prefix(settings.passage_prefix, PASSAGE_STYLES["tevatron"](passage)) for passage in passages]
         if settings.passage_max_len:
             texts = cut_texts(tokenizer, texts, settings.passage_max_len)
         query = with_prefix(settings.query_prefix, query)

@@ -229,8 +229,8 @@ class WindowRows:
         """The prompt up to the answer, and whether it has its special tokens."""
         wording = self.prompt.render(query, texts, is_encoder_decoder=False)
         shown = self._chat.show(replace(wording, prefix=""), thinks=False)
-        if shown.whole:
-            return shown.text + shown.gap, True
+        if self._chat.used:  # RankLLM puts the answer right behind the template's words
+            return shown.text, shown.whole
         return shown.text + (" " if wording.base else "\n"), False
 
     def _tokens(self, text: str, whole: bool) -> list[int]:

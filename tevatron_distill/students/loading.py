@@ -102,7 +102,7 @@ def find_source(path: str, options: LoadOptions) -> Source:
     """Tell an adapter's folder from a model's.
 
     Raises:
-        InputError: if nothing is there, or two adapters are named at once.
+        InputError: if nothing is there, two adapters are named at once, or an adapter's base model is out of reach.
     """
     if find_file(path, ADAPTER_FILE, options.cache_dir) is None:
         if find_file(path, "config.json", options.cache_dir) is None:
@@ -114,7 +114,21 @@ def find_source(path: str, options: LoadOptions) -> Source:
             "name the base model, or leave --lora_name_or_path out"
         )
     base = load_package("peft", f"{path} (a LoRA adapter)").PeftConfig.from_pretrained(path).base_model_name_or_path
+    if not can_be_read(base, options):
+        raise InputError(
+            f"{path} is an adapter on {base}, which cannot be read here; get that model (on the hub perhaps after "
+            "accepting its licence and `hf auth login`), or name where it lies: --model_name_or_path <the base "
+            f"model's folder> --lora_name_or_path {path}"
+        )
     return Source(base, path)
+
+
+def can_be_read(path: str | None, options: LoadOptions) -> bool:
+    """Whether a model's config is found, in a folder or on the hub."""
+    try:
+        return bool(path) and find_file(str(path), "config.json", options.cache_dir) is not None
+    except OSError:  # no such name, or the path of another machine, which is no name at all
+        return False
 
 
 def load_config(source: Source, options: LoadOptions, **keywords: Any) -> Any:
@@ -234,11 +248,18 @@ def refuse_random(source: Source, missing: Iterable[str], allowed: Iterable[str]
 
 
 def adapter_modules(source: Source) -> tuple[str, ...]:
-    """Whole modules that an adapter brings beside its low-rank weights (its score head)."""
+    """Whole modules that an adapter brings beside its low-rank weights (its score head).
+
+    peft before 0.5 saved the head of a classifier without naming it in the adapter's config.
+    """
     if source.adapter is None:
         return ()
     peft = load_package("peft", f"{source.adapter} (a LoRA adapter)")
-    return tuple(peft.PeftConfig.from_pretrained(source.adapter).modules_to_save or ())
+    config = peft.PeftConfig.from_pretrained(source.adapter)
+    if config.modules_to_save or config.task_type != "SEQ_CLS":
+        return tuple(config.modules_to_save or ())
+    weights = peft.load_peft_weights(source.adapter, device="cpu")
+    return tuple({name.split(".")[-2] for name in weights if "lora_" not in name})
 
 
 def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str, heads: Iterable[str]) -> Any:

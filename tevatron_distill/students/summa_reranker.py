@@ -112,7 +112,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     refuse_random(source, missing, ("mixture",) if options.training else adapter_modules(source), INCOMPLETE)
     model = add_adapter(model, source, options, "FEATURE_EXTRACTION", ("mixture",))
     settings = replace(settings, pad_token_id=pad, pair_encoding=True)
-    return Loaded(tokenizer, model, fit_positions(settings, config))
+    return Loaded(tokenizer, model, fit_positions(settings, model))
 
 
 def layout(tokenizer: Any, model: Any, settings: RerankerSettings) -> MetricsLayout:
