@@ -145,6 +145,23 @@ def fuse(
     >>> fuse([(0, 1, 2), (1, 2, 0)], "borda")
     (1, 0, 2)
     """
+    return from_scores(fused_scores(permutations, method, num_ranked=num_ranked, constant=constant))
+
+
+def fused_scores(
+    permutations: Sequence[Permutation],
+    method: str = "rrf",
+    *,
+    num_ranked: Sequence[int] | None = None,
+    constant: float = 60.0,
+) -> list[float]:
+    """What `fuse` orders the passages by, a score a position, higher is better.
+
+    Args and errors are those of `fuse`.
+
+    >>> [round(score * 60 * 61, 6) for score in fused_scores([(0, 1), (0, 1)], constant=59)]
+    [122.0, 120.0]
+    """
     if not permutations:
         raise InputError("fusion needs at least one permutation; got none")
     if method not in FUSIONS:
@@ -157,4 +174,4 @@ def fuse(
                 sums[position].append(size - 1 - place if place < ranked else (size - 1 - ranked) / 2)
             elif place < ranked:
                 sums[position].append(1.0 / (constant + place + 1))
-    return from_scores([math.fsum(points) for points in sums])
+    return [math.fsum(points) for points in sums]

@@ -27,16 +27,19 @@ PACKAGES = (
     "accelerate",
     "bm25s",
     "datasets",
+    "faiss-cpu",
+    "ir-datasets",
     "ir-measures",
     "numpy",
     "peft",
+    "pyserini",
     "PyStemmer",
     "torch",
     "transformers",
 )
 # Flags that say what to do with old output, or who works, not what the new output is.
 NOT_COMPARED = frozenset(
-    {"overwrite_output_dir", "resume_from_checkpoint", "max_unparsed", "run_path", "permutation_path"}
+    {"overwrite_output_dir", "resume_from_checkpoint", "max_unparsed", "run_path", "permutation_path", "disable_tqdm"}
     | {"base_url", "concurrency", "request_timeout", "max_retries", "max_cost", "plan", "tokens_per_second"}
     | {"price_per_million_input", "price_per_million_output"}
     | {"num_shards", "shard_index", "executor", "ray_address", "ray_actors"}

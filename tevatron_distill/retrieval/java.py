@@ -5,7 +5,6 @@ The environment that pyjnius and pyserini read is set for the moments in which t
 
 from __future__ import annotations
 
-import glob
 import importlib
 import importlib.util
 import logging
@@ -35,14 +34,14 @@ class Java(NamedTuple):
         home: its folder.
         version: as it says itself; empty where it does not.
         has_vectors: it has the module ``jdk.incubator.vector``.
-        library: its libjvm; None where it has none.
+        has_library: it has a libjvm, which can be loaded into a process.
     """
 
     found: str
     home: Path
     version: str
     has_vectors: bool
-    library: Path | None
+    has_library: bool
 
     @property
     def major(self) -> int:
@@ -53,7 +52,7 @@ class Java(NamedTuple):
     @property
     def can_run_lucene(self) -> bool:
         """Whether it is new enough and can be loaded into a process."""
-        return self.major >= OLDEST and self.library is not None
+        return self.major >= OLDEST and self.has_library
 
 
 def find_java() -> list[Java]:
@@ -85,7 +84,7 @@ def choose_java(wanted_by: str) -> Java:
             return java
     what = "; ".join(
         f"{java.found}: {f'Java {java.version}' if java.version else 'of unknown version'} in {java.home}"
-        + ("" if java.library else ", without a libjvm")
+        + ("" if java.has_library else ", without a libjvm")
         for java in at_hand
     )
     raise InputError(
@@ -111,6 +110,23 @@ def start_java(wanted_by: str) -> Any:
     if not settings.vm_running:
         _start(setup, settings, choose_java(wanted_by))
     return importlib.import_module("pyserini.pyclass").autoclass
+
+
+@contextmanager
+def refusing(place: str) -> Iterator[None]:
+    """Turn what a Java class throws into one clear error; Java must have been started.
+
+    Args:
+        place: what was being done, for the message.
+
+    Raises:
+        InputError: with Java's message.
+    """
+    thrown = importlib.import_module("jnius").JavaException
+    try:
+        yield
+    except thrown as error:
+        raise InputError(f"{place}; Java says: {error.classname}: {error.innermessage}") from error
 
 
 @contextmanager
@@ -142,7 +158,9 @@ def _start(setup: Any, settings: Any, java: Java) -> None:
     settings.set_options(*options)
     logger.info("Java %s of %s", java.version, java.found)
     # Importing jnius starts the machine; pyserini.pyclass then finds it running and leaves the options alone.
-    with environment(JAVA_HOME=str(java.home), JVM_PATH=str(java.library)):
+    # A JVM_PATH of the user's is of another Java, unless JAVA_HOME is taken.
+    path = os.environ.get("JVM_PATH") if java.found == "JAVA_HOME" else None
+    with environment(JAVA_HOME=str(java.home), JVM_PATH=path):
         autoclass = importlib.import_module("jnius").autoclass
     level = autoclass("org.apache.logging.log4j.Level").WARN
     autoclass("org.apache.logging.log4j.core.config.Configurator").setAllLevels("", level)
@@ -158,6 +176,6 @@ def _describe(found: str, home: Path) -> Java:
     except OSError:
         lines = []
     said = dict(line.replace('"', "").split("=", 1) for line in lines if "=" in line)
-    libraries = [Path(path) for path in sorted(glob.glob(str(home / "lib" / "server" / "libjvm.*")))]
-    library = next((path for path in libraries if path.suffix in (".so", ".dylib")), None)
-    return Java(found, home, said.get("JAVA_VERSION", ""), VECTORS in said.get("MODULES", "").split(), library)
+    libraries = [home / "lib" / "server" / f"libjvm.{ending}" for ending in ("so", "dylib")]
+    has_library = any(library.is_file() for library in libraries)
+    return Java(found, home, said.get("JAVA_VERSION", ""), VECTORS in said.get("MODULES", "").split(), has_library)

@@ -31,21 +31,25 @@ def name_of(kind: str, made_of: Mapping[str, object]) -> str:
     """A folder's name that says by what an index is found again.
 
     >>> name_of("lucene", {"language": "english"})
-    'lucene-d14bbb4fb41c'
+    'lucene-086938cd88d3'
     """
     return f"{kind}-{hashlib.sha256(as_json(made_of).encode()).hexdigest()[:12]}"
 
 
-def keep(folder: Path, made_of: Mapping[str, object], make: Callable[[Path], None]) -> None:
+def keep(
+    folder: Path, made_of: Mapping[str, object], make: Callable[[Path], None], *, resumes: bool = False
+) -> None:
     """See that a folder holds the index that is made of these; build it where it is missing.
 
     Args:
         folder: where the index stands.
         made_of: fingerprint and settings, name to JSON value.
         make: fills an empty folder with the index.
+        resumes: `make` goes on with what a killed run has left; else the folder is emptied first.
 
     Raises:
-        InputError: if the folder holds something else, another process is building it, or it cannot be written.
+        InputError: if the folder, or what a killed run has left of it, holds something else, another process is
+            building it, or it cannot be written.
     """
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.partial")
@@ -57,7 +61,7 @@ def keep(folder: Path, made_of: Mapping[str, object], make: Callable[[Path], Non
             if folder.exists():  # another process has just finished it
                 shutil.rmtree(partial)
             else:
-                _build(partial, made_of, make)
+                _build(partial, made_of, make, resumes)
                 with writing(folder):
                     partial.rename(folder)
                     (folder / LOCK).unlink()
@@ -87,10 +91,15 @@ def check(folder: Path, made_of: Mapping[str, object]) -> None:
         )
 
 
-def _build(partial: Path, made_of: Mapping[str, object], make: Callable[[Path], None]) -> None:
-    for left in partial.iterdir():  # by a run that was killed
-        if left.name != LOCK:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+def _build(partial: Path, made_of: Mapping[str, object], make: Callable[[Path], None], resumes: bool) -> None:
+    if resumes and (partial / RECORD).is_file():
+        check(partial, made_of)
+    else:
+        for left in partial.iterdir():  # by a run that was killed
+            if left.name != LOCK:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    if resumes:
+        replace_text(partial / RECORD, as_json(made_of))
     with writing(partial):
         make(partial)
     replace_text(partial / RECORD, as_json(made_of))

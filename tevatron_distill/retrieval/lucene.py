@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tevatron_distill.extras import load_package
 from tevatron_distill.retrieval import Found, Reader, Retriever, needed
-from tevatron_distill.retrieval.java import environment, start_java
+from tevatron_distill.retrieval.java import environment, refusing, start_java
 from tevatron_distill.retrieval.kept import RECORD, check, fingerprint, keep, name_of
 from tevatron_distill.schema import InputError, Passage
 
@@ -113,18 +113,19 @@ class Lucene(Retriever):
             raise InputError(f"{folder}: must be a folder with a Lucene index; it holds none")
         if (Path(folder) / RECORD).is_file() and encoder is None:
             check(Path(folder), {"language": language})
-        self._folder = folder
+        self._folder = os.path.abspath(folder)  # Java goes by the folder in which it was started
         self._threads = threads or os.cpu_count() or 1
         self._autoclass = start_java(WANTED_BY)
-        if encoder is None:
-            self._index = self._autoclass("io.anserini.search.SimpleSearcher")(str(folder))
-            self._index.set_language(ANALYZERS[language])
-            self._index.set_bm25(k1, b)
-            self._search = self._search_words
-        else:
-            self._impacts = load_encoder(encoder, str(folder))
-            self._index = self._impacts.object
-            self._search = self._search_impacts
+        with refusing(f"{folder}: must be a Lucene index that can be read"):
+            if encoder is None:
+                self._index = self._autoclass("io.anserini.search.SimpleSearcher")(self._folder)
+                self._index.set_language(ANALYZERS[language])
+                self._index.set_bm25(k1, b)
+                self._search = self._search_words
+            else:
+                self._impacts = load_encoder(encoder, self._folder)
+                self._index = self._impacts.object
+                self._search = self._search_impacts
         if rm3 is not None:
             self._expand(rm3, language == "english", name)
 
@@ -241,14 +242,17 @@ def build_index(folder: Path, passages: Sequence[Passage], language: str = "engl
     """Fill a folder with a Lucene index: title and text as one field, with term vectors and the texts themselves.
 
     Raises:
-        InputError: if pyserini or Java is missing.
+        InputError: if pyserini or Java is missing, or the folder cannot be written.
     """
-    words = ["-index", str(folder), "-input", "", "-collection", "JsonCollection", "-language", ANALYZERS[language]]
-    words += ["-threads", str(threads or os.cpu_count() or 1), "-storePositions", "-storeDocvectors", "-storeRaw"]
-    indexer = start_java(WANTED_BY)("io.anserini.index.SimpleIndexer")(words)
-    for batch in _batches(passages, BATCH_PASSAGES):
-        indexer.addRawDocuments([_as_document(passage) for passage in batch])
-    indexer.close()
+    words = ["-index", os.path.abspath(folder), "-input", "", "-collection", "JsonCollection"]
+    words += ["-language", ANALYZERS[language], "-threads", str(threads or os.cpu_count() or 1)]
+    words += ["-storePositions", "-storeDocvectors", "-storeRaw"]
+    start = start_java(WANTED_BY)
+    with refusing(f"{folder}: Lucene must be able to write its index"):
+        indexer = start("io.anserini.index.SimpleIndexer")(words)
+        for batch in _batches(passages, BATCH_PASSAGES):
+            indexer.addRawDocuments([_as_document(passage) for passage in batch])
+        indexer.close()
 
 
 def _as_document(passage: Passage) -> str:
