@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tevatron_distill"
 
 FLOORS = [
     {"schema"},
-    {"permutation", "memory", "sharing", "plackett_luce", "extras"},
+    {"permutation", "memory", "sharing", "plackett_luce", "extras", "progress"},
     {"formats", "sorting", "prompts", "metrics", "losses", "pair_sampling", "loading"},
     {"layouts", "candidate_metrics"},
     {"batching"},
@@ -24,7 +24,8 @@ FLOORS = [
     {"teachers"},
     {"arguments"},
     {"training_arguments"},
-    {"trainer", "export", "report"},
+    {"trainer", "report"},
+    {"export"},
     {"driver"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

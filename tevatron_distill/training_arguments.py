@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.bars import NO_BARS
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.extras import require_package
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import InputError
@@ -18,6 +22,8 @@ OBJECTIVES = ("ranking", "generation", "combined")
 ANSWER_TERM = "lm"
 GPU_WORKERS = 2
 """Processes that tokenise beside a GPU."""
+THEIRS: dict[str, Any] = {field.name: field.default for field in fields(TrainingArguments)}
+"""The defaults of HF's Trainer; its flags that stand on the first screen of ``--help`` are repeated with them."""
 
 
 def check_deepspeed(use_cpu: bool) -> None:
@@ -44,19 +50,61 @@ def loader_workers(use_cpu: bool) -> int:
 
 @dataclass
 class DistillTrainingArguments(TrainingArguments):
-    """Every flag of HF's Trainer, and ours.
+    """Flags of the ranking loss, beside every flag of HF's Trainer.
 
     Differs from its parent in two defaults: ``remove_unused_columns`` is False, because a row is a group of passages
     and not a dictionary of model inputs; and on a GPU, which would wait for them, texts are tokenised by
     ``dataloader_num_workers`` processes beside.
     """
 
+    output_dir: str | None = field(
+        default=THEIRS["output_dir"],
+        metadata={"help": first("out", "folder of the student and its checkpoints", "train")},
+    )
+    learning_rate: float = field(
+        default=THEIRS["learning_rate"], metadata={"help": first("how", "the highest of the schedule", "train")}
+    )
+    num_train_epochs: float = field(
+        default=THEIRS["num_train_epochs"], metadata={"help": first("how", "times that all queries are seen", "train")}
+    )
+    max_steps: int = field(
+        default=THEIRS["max_steps"],
+        metadata={"help": first("how", "so many steps instead of --num_train_epochs", "train")},
+    )
+    per_device_train_batch_size: int = field(
+        default=THEIRS["per_device_train_batch_size"],
+        metadata={"help": first("how", "queries, each with its group, in a step of a device", "train")},
+    )
+    gradient_accumulation_steps: int = field(
+        default=THEIRS["gradient_accumulation_steps"],
+        metadata={"help": first("how", "steps whose gradients make one update", "train")},
+    )
+    bf16: bool = field(default=THEIRS["bf16"], metadata={"help": first("how", "compute in bfloat16")})
+    use_cpu: bool = field(
+        default=THEIRS["use_cpu"],
+        metadata={"help": first("how", "leave the GPU alone; needed on a CPU under a launcher")},
+    )
+    deepspeed: dict[str, Any] | str | None = field(
+        default=THEIRS["deepspeed"], metadata={"help": first("how", "config of DeepSpeed, deepspeed/*.json", "train")}
+    )
+    eval_strategy: IntervalStrategy | str = field(
+        default=THEIRS["eval_strategy"], metadata={"help": first("how", "when --eval_dataset_path is ranked", "train")}
+    )
+    report_to: str = field(
+        default=THEIRS["report_to"],
+        metadata={"help": first("out", "wandb, tensorboard, trackio: where curves go", "train")},
+    )
+    disable_tqdm: bool = field(default=False, metadata={"help": NO_BARS})
     loss: str | None = field(
         default=None,
         metadata={
             "choices": list(LOSSES),
-            "help": "ranking loss (see the README's table; default: softmax_ce, rank_net for pair_ranker and listwise, "
-            "margin_rank for simcls, metric_bce for summa_reranker)",
+            "help": first(
+                "how",
+                "ranking loss (see the README's table; default: softmax_ce, rank_net for pair_ranker and listwise, "
+                "margin_rank for simcls, metric_bce for summa_reranker)",
+                "train",
+            ),
         },
     )
     objective: str | None = field(
@@ -103,10 +151,13 @@ class DistillTrainingArguments(TrainingArguments):
     )
     early_stopping_patience: int | None = field(
         default=None,
-        metadata={"help": "stop after this many evaluations without a better --metric_for_best_model"},
+        metadata={
+            "help": first("how", "stop after this many evaluations without a better --metric_for_best_model", "train")
+        },
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "start anew in a folder that holds a finished or another command's model"}
+        default=False,
+        metadata={"help": first("out", "start anew in a folder that holds a finished or another command's model")},
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "must stay False: rows are groups, not dictionaries of model inputs"}

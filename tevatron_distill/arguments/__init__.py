@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import json
 import logging
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tevatron_distill.arguments.aliases import ALIASES, canonical_words, spell_flag, split_words
-from tevatron_distill.arguments.parser import load_parser
+from tevatron_distill.arguments.bars import BarArguments
+from tevatron_distill.arguments.parser import build_parser
+from tevatron_distill.progress import want_bars
 from tevatron_distill.schema import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +49,9 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
         SystemExit: on a wrong command line (argparse's own message, status 2).
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = load_parser()(dataclass_types, allow_abbrev=False, prog=prog)
+    named = {field.name for kind in dataclass_types for field in dataclasses.fields(kind)}
+    more = () if "disable_tqdm" in named else (BarArguments,)  # HF's Trainer has the flag
+    parser = build_parser((*dataclass_types, *more), prog)
     known = {action.dest for action in parser._actions}
     path = words.pop(0) if words and words[0].endswith(FILE_ENDINGS) and not words[0].startswith("-") else None
     words, foreign = canonical_words(words, known, prog)
@@ -66,7 +71,9 @@ def parse_arguments(argv: Sequence[str] | None, *dataclass_types: type, prog: st
         raise InputError(f"{parser.prog}: {error}") from error
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}{_nearest(rest[0].lstrip('-'), known, '--')}")
-    return tuple(parsed)
+    [bars] = (one for one in parsed if "disable_tqdm" in vars(one))
+    bars.disable_tqdm = not want_bars(not bars.disable_tqdm)
+    return tuple(parsed[: len(dataclass_types)])
 
 
 def _words_of(path: str, known: set[str]) -> list[str]:

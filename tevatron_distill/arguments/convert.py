@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.arguments.data import ReadingArguments
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.formats.runs import RUN_FORMATS
 from tevatron_distill.schema import InputError
 
@@ -16,20 +17,25 @@ KINDS = (*RUN_FORMATS, "groups", "parquet")
 class ConvertArguments(ReadingArguments):
     """What becomes which kind of file."""
 
-    output: str = field(default="", metadata={"help": "the new file"})
+    output: str = field(default="", metadata={"help": first("out", "the new file")})
     input: list[str] = field(
         default_factory=list,
-        metadata={"help": "a run of 3, 4 or 6 columns; with --to groups, files of training rows of any dialect"},
+        metadata={
+            "help": first("in", "a run of 3, 4 or 6 columns; with --to groups, files of training rows of any dialect")
+        },
     )
     to: str = field(
         default="trec",
         metadata={
-            "help": "kind of the new file: a run's columns, our groups.jsonl, or either of them as Parquet",
+            "help": first(
+                "out", "kind of the new file: a run's columns, our groups.jsonl, or either of them as Parquet"
+            ),
             "choices": list(KINDS),
         },
     )
     remove_query: bool = field(
-        default=False, metadata={"help": "drop the passage that has the query's own name (ArguAna, Quora)"}
+        default=False,
+        metadata={"help": first("how", "drop the passage that has the query's own name (ArguAna, Quora)")},
     )
     permutation_path: str | None = field(
         default=None, metadata={"help": "groups: InstructDistill's list of permutations for the rows"}
@@ -40,19 +46,29 @@ class ConvertArguments(ReadingArguments):
     run_path: str | None = field(
         default=None,
         metadata={
-            "help": "groups from a first stage's run instead of --input: relevant passages of --qrels_path, the others "
-            "are its negatives; texts from --queries_path and --corpus_path"
+            "help": first(
+                "in",
+                "groups from a first stage's run instead of --input: relevant passages of --qrels_path, the others "
+                "are its negatives; texts from --queries_path and --corpus_path",
+            )
         },
     )
     qrels_path: str | None = field(
-        default=None, metadata={"help": "groups: judgements on the passages of --run_path, or of candidates in --input"}
+        default=None,
+        metadata={"help": first("in", "groups: judgements on the passages of --run_path, or of candidates in --input")},
     )
-    depth: int = field(default=100, metadata={"help": "groups: the first candidates of each query in --run_path"})
+    depth: int = field(
+        default=100, metadata={"help": first("how", "groups: the first candidates of each query in --run_path")}
+    )
     max_skipped: float = field(
         default=0.1,
-        metadata={"help": "groups: share of the rows, 0..1, that may break a rule and be left out; more is an error"},
+        metadata={
+            "help": first(
+                "how", "groups: share of the rows, 0..1, that may break a rule and be left out; more is an error"
+            )
+        },
     )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": first("out", "replace output that exists")})
 
     def __post_init__(self) -> None:
         super().__post_init__()

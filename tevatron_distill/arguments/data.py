@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.formats.dialects import FORMATS
 from tevatron_distill.formats.reading import ReadOptions
 from tevatron_distill.pair_sampling import PAIR_SAMPLINGS
@@ -44,18 +45,30 @@ class ReadingArguments(CandidateArguments):
         default="auto",
         metadata={
             "choices": ["auto", *FORMATS],
-            "help": "dialect of the rows; `auto` tells it by the first row and says what it took it for",
+            "help": first(
+                "in", "dialect of the rows; `auto` tells it by the first row and says what it took it for", "convert"
+            ),
         },
     )
     queries_path: str | None = field(
         default=None,
-        metadata={"help": "texts of the queries, for rows that hold ids alone: a BEIR folder, .jsonl, .tsv, a dataset"},
+        metadata={
+            "help": first(
+                "in",
+                "texts of the queries, for rows that hold ids alone: a BEIR folder, .jsonl, .tsv, a dataset",
+                "convert",
+            )
+        },
     )
     query_data_config: str | None = field(default=None, metadata={"help": "config of queries loaded by name"})
     corpus_path: str | None = field(
         default=None,
         metadata={
-            "help": "texts of the passages, for rows that hold ids alone: a BEIR folder, .jsonl, .tsv, a dataset"
+            "help": first(
+                "in",
+                "texts of the passages, for rows that hold ids alone: a BEIR folder, .jsonl, .tsv, a dataset",
+                "convert",
+            )
         },
     )
     corpus_data_config: str | None = field(default=None, metadata={"help": "config of a collection loaded by name"})
@@ -85,14 +98,23 @@ class DatasetArguments(ReadingArguments):
     dataset_config: str | None = field(default=None, metadata={"help": "configuration of a named dataset"})
     dataset_path: str | None = field(
         default=None,
-        metadata={"help": "file or folder of rows (.json, .jsonl, .gz, .parquet); what is no path is a dataset's name"},
+        metadata={
+            "help": first(
+                "in", "file or folder of rows (.json, .jsonl, .gz, .parquet); what is no path is a dataset's name"
+            )
+        },
     )
     dataset_split: str = field(default="train", metadata={"help": "split of a named dataset"})
     dataset_cache_dir: str | None = field(default=None, metadata={"help": "where `datasets` keeps what it downloads"})
     dataset_number_of_shards: int = field(default=1, metadata={"help": "cut the queries into this many shards"})
     dataset_shard_index: int = field(default=0, metadata={"help": "the shard to work on, counted from 0"})
     max_predict_data_size: int = field(
-        default=-1, metadata={"help": "rank or teach the first N queries only (-1: all); training ranks none"}
+        default=-1,
+        metadata={
+            "help": first(
+                "in", "rank or teach the first N queries only (-1: all); training ranks none", "teach", "rerank"
+            )
+        },
     )
 
     def __post_init__(self) -> None:
@@ -129,15 +151,18 @@ class TrainDataArguments(DatasetArguments):
     )
     max_train_data_size: int = field(default=-1, metadata={"help": "train on the first N queries only (-1: all)"})
     max_eval_data_size: int = field(default=-1, metadata={"help": "evaluate on the first N queries only (-1: all)"})
-    train_group_size: int = field(default=8, metadata={"help": "passages drawn for a query in one step"})
+    train_group_size: int = field(default=8, metadata={"help": first("how", "passages drawn for a query in one step")})
     group_sampling: str = field(
         default="auto",
         metadata={
             "choices": list(GROUP_SAMPLINGS),
-            "help": "`uniform` draws over the whole permutation, `top` takes its head, `one_positive` is Tevatron's "
-            "one relevant passage and negatives; `auto`: one_positive for judged rows, else uniform; `top_bottom`, "
-            "`top_random`, `random_bottom` take --num_pos and --num_neg passages from the ends, `stride` every "
-            "int(1 / --sub_sampling_ratio)-th place (LLM-Blender's)",
+            "help": first(
+                "how",
+                "`uniform` draws over the whole permutation, `top` takes its head, `one_positive` is Tevatron's "
+                "one relevant passage and negatives; `auto`: one_positive for judged rows, else uniform; `top_bottom`, "
+                "`top_random`, `random_bottom` take --num_pos and --num_neg passages from the ends, `stride` every "
+                "int(1 / --sub_sampling_ratio)-th place (LLM-Blender's)",
+            ),
         },
     )
     num_pos: int = field(default=1, metadata={"help": "passages, or pairs, that sub-sampling takes from the top"})
@@ -171,13 +196,14 @@ class TrainDataArguments(DatasetArguments):
         },
     )
     eval_dataset_path: str | None = field(
-        default=None, metadata={"help": "groups or candidates that are ranked during training"}
+        default=None, metadata={"help": first("in", "groups or candidates that are ranked during training")}
     )
     test_dataset_path: str | None = field(
         default=None, metadata={"help": "candidates that are ranked after training, into OUTPUT_DIR/run.tsv"}
     )
     eval_qrels_path: str | None = field(
-        default=None, metadata={"help": "judgements for the evaluation; without them the teacher's ten best are graded"}
+        default=None,
+        metadata={"help": first("in", "judgements for the evaluation; without them the teacher's ten best are graded")},
     )
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from tevatron_distill.arguments.data import CandidateArguments
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.formats.reading import ReadOptions
 from tevatron_distill.schema import InputError
 
@@ -13,22 +14,29 @@ from tevatron_distill.schema import InputError
 class EvaluateArguments(CandidateArguments):
     """What is measured against which judgements."""
 
-    run_path: list[str] = field(metadata={"help": "one or more runs; the others are compared with the first"})
-    qrels_path: str | None = field(default=None, metadata={"help": "judgements: TREC's four columns or BEIR's three"})
+    run_path: list[str] = field(
+        metadata={"help": first("in", "one or more runs; the others are compared with the first")}
+    )
+    qrels_path: str | None = field(
+        default=None, metadata={"help": first("in", "judgements: TREC's four columns or BEIR's three")}
+    )
     measures: list[str] = field(
         default_factory=lambda: ["nDCG@10", "RR@10", "R@100"],
-        metadata={"help": "ir-measures names, such as nDCG@10 or AP(rel=2)"},
+        metadata={"help": first("how", "ir-measures names, such as nDCG@10 or AP(rel=2)")},
     )
     metrics_path: str | None = field(
         default=None,
         metadata={
-            "help": "candidates with metrics (LLM-Blender's rows or groups): the quality of the candidate that a run "
-            "puts first, beside oracle, random and best single system, and the agreement with the metrics' order"
+            "help": first(
+                "in",
+                "candidates with metrics (LLM-Blender's rows or groups): the quality of the candidate that a run "
+                "puts first, beside oracle, random and best single system, and the agreement with the metrics' order",
+            )
         },
     )
-    per_query: bool = field(default=False, metadata={"help": "also give the value of every query"})
-    output_path: str | None = field(default=None, metadata={"help": "also write everything as JSON"})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
+    per_query: bool = field(default=False, metadata={"help": first("how", "also give the value of every query")})
+    output_path: str | None = field(default=None, metadata={"help": first("out", "also write everything as JSON")})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": first("out", "replace output that exists")})
 
     def __post_init__(self) -> None:
         if self.qrels_path is None and self.metrics_path is None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.loading import DTYPES
 from tevatron_distill.prompts import LIST_PROMPTS
 from tevatron_distill.reranker.pair import AGGREGATIONS, INFERENCE_MODES
@@ -25,12 +26,16 @@ PROMPTS = [*YES_PROMPTS, *LIST_PROMPTS]
 class ModelArguments:
     """Which model, as what student; names and meaning as in Tevatron where it has them."""
 
-    model_name_or_path: str = field(metadata={"help": "model or adapter: a folder, or a name on the hub"})
+    model_name_or_path: str = field(
+        metadata={"help": first("student", "model or adapter: a folder, or a name on the hub")}
+    )
     student: str | None = field(
         default=None,
         metadata={
             "choices": list(STUDENTS),
-            "help": "kind of student (default: as saved with the model, else cross_encoder)",
+            "help": first(
+                "student", "kind of student (default: as saved with the model, a released model's, else cross_encoder)"
+            ),
         },
     )
     config_name: str | None = field(default=None, metadata={"help": "folder of the config, if it is another"})
@@ -47,7 +52,7 @@ class ModelArguments:
     reranker_pooling: str = field(
         default="last", metadata={"choices": list(POOLINGS), "help": "Tevatron's flag, for `backbone`: `last`"}
     )
-    lora: bool = field(default=False, metadata={"help": "train a LoRA adapter"})
+    lora: bool = field(default=False, metadata={"help": first("student", "train a LoRA adapter", "train")})
     lora_name_or_path: str | None = field(default=None, metadata={"help": "adapter to put on --model_name_or_path"})
     use_quantization_config: bool = field(
         default=False,
@@ -65,8 +70,12 @@ class ModelArguments:
     num_hidden_layers: int | None = field(
         default=None,
         metadata={
-            "help": "layers that are left of the model, evenly spaced: a student that is as many times faster "
-            "(default: all)"
+            "help": first(
+                "student",
+                "layers that are left of the model, evenly spaced: a student that is as many times faster "
+                "(default: all)",
+                "train",
+            )
         },
     )
     attn_implementation: str | None = field(
@@ -76,8 +85,12 @@ class ModelArguments:
         default=None,
         metadata={
             "choices": list(DTYPES),
-            "help": "number format of the weights; auto: the folder's own (default: float32; when reranking, "
-            "--bf16 or --fp16 where given, else the folder's own on a GPU)",
+            "help": first(
+                "how",
+                "number format of the weights; auto: the folder's own (default: float32; when reranking, "
+                "--bf16 or --fp16 where given, else the folder's own on a GPU)",
+                "rerank",
+            ),
         },
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the model's folder brings"})
@@ -85,7 +98,8 @@ class ModelArguments:
         default=None,
         metadata={
             "choices": PROMPTS,
-            "help": "prompt of yes_token (default: instructdistill) or listwise (default: rank_zephyr_alpha)",
+            "help": "prompt of yes_token (default: as saved, a released model's, else instructdistill) or listwise "
+            "(else rank_zephyr_alpha)",
         },
     )
     yes_token: str | None = field(
@@ -161,7 +175,8 @@ class LayoutArguments:
     """How texts become token rows. What is left out is taken from the model's folder, else from the default."""
 
     rerank_max_len: int | None = field(
-        default=None, metadata={"help": "tokens of a (query, passage) row (default: as saved, else 512)"}
+        default=None,
+        metadata={"help": first("student", "tokens of a (query, passage) row (default: as saved, else 512)")},
     )
     query_max_len: int | None = field(
         default=None,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tevatron_distill.arguments.screens import add_help
 
 if TYPE_CHECKING:
     from transformers.hf_argparser import HfArgumentParser
@@ -30,6 +33,18 @@ def load_parser() -> type[HfArgumentParser]:
                 except (ImportError, FileNotFoundError):
                     break
     return _parser_of(importlib.import_module("transformers.hf_argparser"))
+
+
+def build_parser(dataclass_types: Sequence[type], prog: str | None) -> HfArgumentParser:
+    """A parser of these dataclasses' flags, whose help is ours.
+
+    Args:
+        dataclass_types: their fields are the flags.
+        prog: the driver's name.
+    """
+    parser = load_parser()(dataclass_types, allow_abbrev=False, prog=prog, add_help=False)
+    add_help(parser, dataclass_types)
+    return parser
 
 
 def _parser_of(module: object) -> type[HfArgumentParser]:

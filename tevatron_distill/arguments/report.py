@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.schema import InputError
 
 
@@ -12,50 +13,64 @@ from tevatron_distill.schema import InputError
 class ReportArguments:
     """What is shown, and how much of it."""
 
-    output_path: str = field(metadata={"help": "the page (.html)"})
+    output_path: str = field(metadata={"help": first("out", "the page (.html)")})
     run_path: list[str] = field(
-        metadata={"help": "one or more runs; the first is what the others are compared with (the first stage)"}
+        metadata={
+            "help": first("in", "one or more runs; the first is what the others are compared with (the first stage)")
+        }
     )
-    qrels_path: str = field(metadata={"help": "judgements: TREC's four columns or BEIR's three"})
+    qrels_path: str = field(metadata={"help": first("in", "judgements: TREC's four columns or BEIR's three")})
     groups_path: list[str] = field(
-        default_factory=list, metadata={"help": "groups whose permutations are shown as further orders (teachers)"}
+        default_factory=list,
+        metadata={"help": first("in", "groups whose permutations are shown as further orders (teachers)")},
     )
     run_name: list[str] = field(
         default_factory=list,
-        metadata={"help": "names of the runs, then of the groups, in their order; default: the files' names"},
+        metadata={
+            "help": first("how", "names of the runs, then of the groups, in their order; default: the files' names")
+        },
     )
     measures: list[str] = field(
         default_factory=lambda: ["nDCG@10", "RR@10", "R@100"],
-        metadata={"help": "ir-measures names, such as nDCG@10 or AP(rel=2); the first is the one in the pictures"},
+        metadata={
+            "help": first(
+                "how", "ir-measures names, such as nDCG@10 or AP(rel=2); the first is the one in the pictures"
+            )
+        },
     )
     dataset_path: str | None = field(
-        default=None, metadata={"help": "candidates with texts, of any dialect; without them, texts of --groups_path"}
+        default=None,
+        metadata={"help": first("in", "candidates with texts, of any dialect; without them, texts of --groups_path")},
     )
     corpus_path: str | None = field(
-        default=None, metadata={"help": "collection with the texts that are still missing, as of driver.retrieve"}
+        default=None,
+        metadata={"help": first("in", "collection with the texts that are still missing, as of driver.retrieve")},
     )
     queries_path: str | None = field(
-        default=None, metadata={"help": "texts of the queries that are still missing, as of driver.retrieve"}
+        default=None,
+        metadata={"help": first("in", "texts of the queries that are still missing, as of driver.retrieve")},
     )
     train_path: list[str] = field(
-        default_factory=list, metadata={"help": "folders (or trainer_state.json files) of trainings, for their curves"}
+        default_factory=list,
+        metadata={"help": first("in", "folders (or trainer_state.json files) of trainings, for their curves")},
     )
     seconds_per_query: list[str] = field(
         default_factory=list,
         metadata={"help": "NAME=SECONDS for orders whose run_config.json does not say it; overrides what it says"},
     )
-    title: str = field(default="Reranking report", metadata={"help": "heading of the page"})
+    title: str = field(default="Reranking report", metadata={"help": first("how", "heading of the page")})
     max_queries: int = field(
-        default=100, metadata={"help": "queries in the query view: those that changed most (-1: all)"}
+        default=100, metadata={"help": first("how", "queries in the query view: those that changed most (-1: all)")}
     )
     depth: int = field(default=100, metadata={"help": "passages of each order in the query view, at most"})
     max_megabytes: float = field(
         default=10.0, metadata={"help": "size of the page, at most; long passages are cut to keep it"}
     )
     figures_dir: str | None = field(
-        default=None, metadata={"help": "also draw the pictures as PNG files into this folder (extra `plot`)"}
+        default=None,
+        metadata={"help": first("out", "also draw the pictures as PNG files into this folder (extra `plot`)")},
     )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": first("out", "replace output that exists")})
 
     def __post_init__(self) -> None:
         for flag in ("run_path", "measures"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice, token_budget
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.reranker.cascade import check_depths
 from tevatron_distill.reranker.onnx import BACKENDS, ONNX_DTYPES
 from tevatron_distill.schema import InputError
@@ -17,17 +18,25 @@ NORMALISATIONS = ("zscore", "minmax")
 class RerankArguments:
     """What is ranked, and what is written."""
 
-    rerank_output_path: str | None = field(default=None, metadata={"help": "the run that is written"})
+    rerank_output_path: str | None = field(default=None, metadata={"help": first("out", "the run that is written")})
     output_format: str = field(
         default="tevatron",
-        metadata={"choices": list(OUTPUT_FORMATS), "help": "three columns (qid, docid, score) or TREC's six"},
+        metadata={
+            "choices": list(OUTPUT_FORMATS),
+            "help": first("out", "three columns (qid, docid, score) or TREC's six"),
+        },
     )
-    depth: int | None = field(default=None, metadata={"help": "only the first candidates of each query (default: all)"})
+    depth: int | None = field(
+        default=None, metadata={"help": first("in", "only the first candidates of each query (default: all)")}
+    )
     batch_tokens: str = field(
         default="auto",
         metadata={
-            "help": "tokens of a batch, padding included: a number, or auto: --per_device_eval_batch_size rows of full "
-            "length where that is given and not 8, else what is fast on the device"
+            "help": first(
+                "how",
+                "tokens of a batch, padding included: a number, or auto: --per_device_eval_batch_size rows of full "
+                "length where that is given and not 8, else what is fast on the device",
+            )
         },
     )
     passage_vectors_path: str | None = field(
@@ -40,8 +49,11 @@ class RerankArguments:
         default="torch",
         metadata={
             "choices": list(BACKENDS),
-            "help": "what computes: torch, or onnx (extra `onnx`; onnxruntime on the CPU; the student is exported the "
-            "first time and kept in --cache_dir, default ~/.cache)",
+            "help": first(
+                "how",
+                "what computes: torch, or onnx (extra `onnx`; onnxruntime on the CPU; the student is exported the "
+                "first time and kept in --cache_dir, default ~/.cache)",
+            ),
         },
     )
     onnx_dtype: str = field(
@@ -54,15 +66,21 @@ class RerankArguments:
     cascade_name_or_path: list[str] | None = field(
         default=None,
         metadata={
-            "help": "smaller students that rank before --model_name_or_path, the first of them all candidates: folders "
-            "or names"
+            "help": first(
+                "how",
+                "smaller students that rank before --model_name_or_path, the first of them all candidates: folders "
+                "or names",
+            )
         },
     )
     cascade_depth: list[int] | None = field(
         default=None,
         metadata={
-            "help": "how many of the best each student behind the first reads, --model_name_or_path being the last; "
-            "the others keep their order below"
+            "help": first(
+                "how",
+                "how many of the best each student behind the first reads, --model_name_or_path being the last; "
+                "the others keep their order below",
+            )
         },
     )
     first_stage_weight: float = field(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.retrieval import RETRIEVERS
 from tevatron_distill.retrieval.bm25 import LANGUAGES, STEMMERS
+from tevatron_distill.retrieval.lucene import ANALYZERS
 from tevatron_distill.schema import InputError
 
 
@@ -15,16 +17,20 @@ class RetrieveArguments:
     """Where texts come from, how candidates are found, and where they go."""
 
     output_path: str = field(
-        metadata={"help": "the run (TREC); with --retrieval_results the joined rows that the next steps read"}
+        metadata={
+            "help": first("out", "the run (TREC); with --retrieval_results the joined rows that the next steps read")
+        }
     )
     corpus_path: str | None = field(
-        default=None, metadata={"help": "collection: a BEIR folder, .jsonl, .tsv, or a dataset's name"}
+        default=None,
+        metadata={"help": first("in", "collection: a BEIR folder, .jsonl, .tsv, or a dataset's name")},
     )
     corpus_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --corpus_path"})
     corpus_data_config: str | None = field(default=None, metadata={"help": "config of a collection loaded by name"})
     corpus_data_split: str = field(default="train", metadata={"help": "split of a collection loaded by name"})
     queries_path: str | None = field(
-        default=None, metadata={"help": "queries: a BEIR folder, .jsonl, .tsv, or a dataset's name"}
+        default=None,
+        metadata={"help": first("in", "queries: a BEIR folder, .jsonl, .tsv, or a dataset's name")},
     )
     query_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --queries_path"})
     query_data_config: str | None = field(default=None, metadata={"help": "config of queries loaded by name"})
@@ -33,16 +39,19 @@ class RetrieveArguments:
         metadata={"help": "split of queries loaded by name; of a BEIR folder, the queries that qrels/SPLIT.tsv judges"},
     )
     retrieval_results: str | None = field(
-        default=None, metadata={"help": "join this run (3, 4 or 6 columns) with texts instead of searching"}
+        default=None,
+        metadata={"help": first("in", "join this run (3, 4 or 6 columns) with texts instead of searching")},
     )
     rerank_input_path: str | None = field(
-        default=None, metadata={"help": "also write the run joined with texts, as rows that the next steps read"}
+        default=None,
+        metadata={"help": first("out", "also write the run joined with texts, as rows that the next steps read")},
     )
-    depth: int = field(default=100, metadata={"help": "candidates a query, at most"})
-    retriever: str = field(default="bm25", metadata={"help": "who searches", "choices": list(RETRIEVERS)})
+    depth: int = field(default=100, metadata={"help": first("how", "candidates a query, at most")})
+    retriever: str = field(default="bm25", metadata={"help": first("how", "who searches"), "choices": list(RETRIEVERS)})
     # bm25 and lucene
     language: str = field(
-        default="english", metadata={"help": "whose stopwords are left out", "choices": list(LANGUAGES)}
+        default="english",
+        metadata={"help": "whose stopwords, stems and letters", "choices": sorted({*LANGUAGES, *ANALYZERS})},
     )
     stemmer: str = field(
         default="auto",
@@ -70,11 +79,19 @@ class RetrieveArguments:
             "a .jsonl of encoded queries, or words (their number)"
         },
     )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that exists"})
+    # hybrid
+    run_paths: list[str] = field(
+        default_factory=list, metadata={"help": "hybrid: the runs that are fused, such as other calls have written"}
+    )
+    rrf_k: int = field(
+        default=60,
+        metadata={"help": "hybrid: a passage gets 1 / (rrf_k + rank) from each run (reciprocal rank fusion)"},
+    )
+    overwrite_output_dir: bool = field(default=False, metadata={"help": first("out", "replace output that exists")})
 
     def __post_init__(self) -> None:
         check_choice("retriever", self.retriever, list(RETRIEVERS))
-        check_choice("language", self.language, LANGUAGES)
+        check_choice("language", self.language, sorted({*LANGUAGES, *ANALYZERS}))
         check_choice("stemmer", self.stemmer, STEMMERS)
         if self.depth < 1:
             raise InputError(f"--depth must be at least 1; got {self.depth}")
@@ -86,6 +103,8 @@ class RetrieveArguments:
             raise InputError("with --retrieval_results the joined rows go to --output_path; drop --rerank_input_path")
         self.corpus_source = _at_most_one("corpus_path", self.corpus_path, "corpus_data_name", self.corpus_data_name)
         self.queries_source = _at_most_one("queries_path", self.queries_path, "query_data_name", self.query_data_name)
+        if self.rerank_input_path is not None and self.queries_source is None:
+            raise InputError("--rerank_input_path needs the queries' texts: give --queries_path")
         joins = self.retrieval_results is not None
         if self.queries_source is None and (joins or not RETRIEVERS[self.retriever].has_queries):
             raise InputError("one of --queries_path and --query_data_name is needed; got neither")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.engines import API_DIALECTS
 from tevatron_distill.schema import InputError
 
@@ -17,8 +18,11 @@ class ServerArguments:
     base_url: str | None = field(
         default=None,
         metadata={
-            "help": "engine openai_compatible: the server's address, http://localhost:8000/v1; its key is read from "
-            "the environment variable OPENAI_API_KEY"
+            "help": first(
+                "teacher",
+                "engine openai_compatible: the server's address, http://localhost:8000/v1; its key is read from "
+                "the environment variable OPENAI_API_KEY",
+            )
         },
     )
     api_dialect: str = field(
@@ -44,12 +48,16 @@ class ServerArguments:
     max_cost: float | None = field(
         default=None,
         metadata={
-            "help": "engine openai_compatible: a run (of several processes each) stops when its tokens have cost so "
-            "much; what is done is kept, and the same command goes on from there"
+            "help": first(
+                "how",
+                "engine openai_compatible: a run (of several processes each) stops when its tokens have cost so "
+                "much; what is done is kept, and the same command goes on from there",
+            )
         },
     )
     plan: bool = field(
-        default=False, metadata={"help": "say how many questions, tokens, hours and what price, and ask nothing"}
+        default=False,
+        metadata={"help": first("how", "say how many questions, tokens, hours and what price, and ask nothing")},
     )
     tokens_per_second: float | None = field(
         default=None, metadata={"help": "for the hours of --plan; a run's report has it"}

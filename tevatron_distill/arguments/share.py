@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.schema import InputError
 
 EXECUTORS = ("local", "ray")
@@ -17,16 +18,23 @@ class ShareArguments:
     num_shards: int = field(
         default=1,
         metadata={
-            "help": "jobs of a job array that share the queries out, each writing its part; driver.merge puts them "
-            "together. Processes of one launcher (torchrun, accelerate) need no flag"
+            "help": first(
+                "how",
+                "jobs of a job array that share the queries out, each writing its part; driver.merge puts them "
+                "together. Processes of one launcher (torchrun, accelerate) need no flag",
+            )
         },
     )
-    shard_index: int = field(default=0, metadata={"help": "the shard that this job works on, counted from 0"})
+    shard_index: int = field(
+        default=0, metadata={"help": first("how", "the shard that this job works on, counted from 0")}
+    )
     executor: str = field(
         default="local",
         metadata={
             "choices": list(EXECUTORS),
-            "help": "`ray` sends blocks of queries to actors on a Ray cluster (extra `ray`), each with a model",
+            "help": first(
+                "how", "`ray` sends blocks of queries to actors on a Ray cluster (extra `ray`), each with a model"
+            ),
         },
     )
     ray_actors: int = field(default=2, metadata={"help": "executor ray: actors, each on a GPU where there are some"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tevatron_distill.arguments import check_choice, token_budget
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.arguments.server import ServerArguments
 from tevatron_distill.engines import CHAT_TEMPLATES, ENGINES
 from tevatron_distill.loading import DTYPES
@@ -12,6 +13,7 @@ from tevatron_distill.permutation import FUSIONS
 from tevatron_distill.prompts import DEFAULT_INSTRUCTION, TEACHER_PROMPTS, AnswerKind, PointPrompt
 from tevatron_distill.schema import InputError
 from tevatron_distill.sorting import SORTS, question_bounds, question_size
+from tevatron_distill.students.released import released_prompt
 from tevatron_distill.teachers import TEACHERS, TeacherRow
 
 ANSWERS: dict[str, AnswerKind | None] = {"auto": None, "generate": "text", "logits": "choice"}
@@ -37,15 +39,20 @@ def _defaults(flag: str) -> str:
 class TeachArguments(ServerArguments):
     """Who teaches what, and where the verdicts go."""
 
-    output_path: str = field(metadata={"help": "groups.jsonl that is written: passages and verdict, a query a line"})
+    output_path: str = field(
+        metadata={"help": first("out", "groups.jsonl that is written: passages and verdict, a query a line")}
+    )
     teacher: str = field(
         default="pairwise",
         metadata={
             "choices": list(TEACHERS),
-            "help": "; ".join(f"`{name}` {row.help}" for name, row in TEACHERS.items()),
+            "help": first("teacher", "; ".join(f"`{name}` {row.help}" for name, row in TEACHERS.items())),
         },
     )
-    depth: int = field(default=20, metadata={"help": "candidates of each query that a group holds"})
+    depth: int = field(
+        default=20,
+        metadata={"help": first("in", "candidates of each query that a group holds")},
+    )
     sort_depth: int | None = field(
         default=None,
         metadata={
@@ -53,13 +60,20 @@ class TeachArguments(ServerArguments):
             "(default: all)"
         },
     )
-    run_path: str | None = field(default=None, metadata={"help": "the teacher's own TREC run, to be evaluated"})
+    run_path: str | None = field(
+        default=None,
+        metadata={"help": first("out", "the teacher's own TREC run, to be evaluated")},
+    )
     permutation_path: str | None = field(
         default=None, metadata={"help": 'InstructDistill\'s JSON list of "3 > 1 > 2" strings, one a group'}
     )
-    qrels_path: str | None = field(default=None, metadata={"help": "judgements of the teacher `qrels`"})
+    qrels_path: str | None = field(
+        default=None,
+        metadata={"help": first("in", "judgements of the teacher `qrels`")},
+    )
     merge_paths: list[str] | None = field(
-        default=None, metadata={"help": "groups.jsonl files and runs that the teacher `merged` merges"}
+        default=None,
+        metadata={"help": first("in", "groups.jsonl files and runs that the teacher `merged` merges")},
     )
     merge: str = field(
         default="rrf",
@@ -76,15 +90,23 @@ class TeachArguments(ServerArguments):
         },
     )
     seed: int = field(default=42, metadata={"help": "of the shuffled orders"})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace output that is complete"})
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": first("out", "replace output that is complete")},
+    )
 
     sort: str | None = field(
         default=None,
-        metadata={"choices": list(SORTS), "help": f"how candidates are sorted (default: {_rows('sorts')})"},
+        metadata={
+            "choices": list(SORTS),
+            "help": first("teacher", f"how candidates are sorted (default: {_rows('sorts')})"),
+        },
     )
     num_passes: int | None = field(
         default=None,
-        metadata={"help": f"passes of sliding_window, the K of PRP-sliding-K{_defaults('num_passes')}"},
+        metadata={
+            "help": first("teacher", f"passes of sliding_window, the K of PRP-sliding-K{_defaults('num_passes')}")
+        },
     )
     window_size: int | None = field(
         default=None, metadata={"help": f"passages in a window of sliding_window{_defaults('window_size')}"}
@@ -94,7 +116,11 @@ class TeachArguments(ServerArguments):
     )
     top_k: int = field(
         default=10,
-        metadata={"help": "places that heapsort, bubblesort and rechecked_heapsort find; those behind are tied"},
+        metadata={
+            "help": first(
+                "teacher", "places that heapsort, bubblesort and rechecked_heapsort find; those behind are tied"
+            )
+        },
     )
     num_child: int | None = field(
         default=None,
@@ -123,15 +149,22 @@ class TeachArguments(ServerArguments):
         default="hf",
         metadata={
             "choices": list(ENGINES),
-            "help": "`hf` is a language model in transformers, `vllm` one in vLLM (offline, extra `vllm`), "
-            "`openai_compatible` one behind a server (extra `openai`); `similarity` is a stand-in for one: a sentence "
-            "encoder's similarity mixed with the first stage's score; `recorded` gives the answers of a log",
+            "help": first(
+                "teacher",
+                "`hf` is a language model in transformers, `vllm` one in vLLM (offline, extra `vllm`), "
+                "`openai_compatible` one behind a server (extra `openai`); `similarity` is a stand-in for one: a "
+                "sentence encoder's similarity mixed with the first stage's score; `recorded` gives the answers of "
+                "a log",
+            ),
         },
     )
     model_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "the engine's model, or the teacher `student`: hub name or folder; on a server its name there"
+            "help": first(
+                "teacher",
+                "the engine's model, or the teacher `student`: hub name or folder; on a server its name there",
+            )
         },
     )
     recorded_path: str | None = field(
@@ -144,7 +177,9 @@ class TeachArguments(ServerArguments):
         default=None,
         metadata={
             "choices": list(dict.fromkeys(name for prompts in TEACHER_PROMPTS.values() for name in prompts)),
-            "help": f"the wording (default: {_rows('prompts')})",
+            "help": first(
+                "teacher", f"the wording (default: a released model's own by its name, else {_rows('prompts')})"
+            ),
         },
     )
     instruction: str | None = field(
@@ -193,7 +228,9 @@ class TeachArguments(ServerArguments):
     )
     batch_tokens: str = field(
         default="auto",
-        metadata={"help": "tokens of a batch, padding included: a number, or auto: what is fast on the device"},
+        metadata={
+            "help": first("how", "tokens of a batch, padding included: a number, or auto: what is fast on the device")
+        },
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model"})
     similarity_weight: float = field(
@@ -206,7 +243,8 @@ class TeachArguments(ServerArguments):
         default=32, metadata={"help": "queries that are sorted together, so that batches are full"}
     )
     cache_path: str | None = field(
-        default=None, metadata={"help": "SQLite file of all answers; default answer_cache.sqlite beside the output"}
+        default=None,
+        metadata={"help": first("out", "SQLite file of all answers; default answer_cache.sqlite beside the output")},
     )
 
     def __post_init__(self) -> None:
@@ -235,7 +273,7 @@ class TeachArguments(ServerArguments):
         if not row.sorts:
             return
         self.sort = self.sort or next(iter(row.sorts))
-        self.prompt = self.prompt or next(iter(row.prompts))
+        self.prompt = self.prompt or released_prompt(self.model_name_or_path, row.prompts) or next(iter(row.prompts))
         for flag, value in row.sorts.get(self.sort, {}).items():
             if getattr(self, flag) is None:
                 setattr(self, flag, value)

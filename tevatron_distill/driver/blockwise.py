@@ -6,11 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from tqdm import tqdm
-
 from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.driver.on_ray import run_on_ray
 from tevatron_distill.formats.blocks import BlockOutput, combine_reports
+from tevatron_distill.progress import progress
 from tevatron_distill.schema import Candidates
 
 Block: TypeAlias = Sequence[Candidates]
@@ -64,17 +63,16 @@ class Job:
             check: is shown the work after each block of this process, and may stop it by an error.
         """
         output.find_done(self.blocks(), self.lines_of, self.name_of, exact=self.exact)
-        silent = None if output.processes.is_first else True
-        with tqdm(total=self.num_queries, unit="query", disable=silent) as progress:
+        with progress(total=self.num_queries, unit="query", hidden=not output.processes.is_first) as bar:
             if share_args.executor == "ray":
-                self._run_on_ray(output, share_args, progress)
+                self._run_on_ray(output, share_args, bar)
             else:
-                self._run_here(output, progress, check)
+                self._run_here(output, bar, check)
 
-    def _run_here(self, output: BlockOutput, progress: Any, check: Callable[[Work], None] | None) -> None:
+    def _run_here(self, output: BlockOutput, bar: Any, check: Callable[[Work], None] | None) -> None:
         work: Work | None = None
         try:
-            for number, block in output.todo(self._watched(progress)):
+            for number, block in output.todo(self._watched(bar)):
                 work = work or self.make()
                 for lines in work(block):
                     output.write(number, lines)
@@ -88,18 +86,18 @@ class Job:
             if work is not None:
                 work.close()
 
-    def _watched(self, progress: Any) -> Iterator[Block]:
+    def _watched(self, bar: Any) -> Iterator[Block]:
         for block in self.blocks():
             yield block
-            progress.update(len(block))
+            bar.update(len(block))
 
-    def _run_on_ray(self, output: BlockOutput, share_args: ShareArguments, progress: Any) -> None:
+    def _run_on_ray(self, output: BlockOutput, share_args: ShareArguments, bar: Any) -> None:
         reports: dict[str, Mapping[str, Any]] = {}
         for result in run_on_ray(self.make, self.blocks, output.is_done, share_args):
             output.write(result.number, result.lines)
             reports[result.actor] = result.report
             self.queries, self.lines = self.queries + result.queries, self.lines + len(result.lines)
-            progress.update(result.queries)
+            bar.update(result.queries)
         self.report = combine_reports(list(reports.values()))
 
 

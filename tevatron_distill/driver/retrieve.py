@@ -7,8 +7,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.retrieve import RetrieveArguments
 from tevatron_distill.driver.common import as_mapping, run_main
@@ -17,6 +15,7 @@ from tevatron_distill.formats.output import refuse_existing, write_run_config, w
 from tevatron_distill.formats.rerank_input import write_candidates_lines
 from tevatron_distill.formats.runs import read_run, strictly_decreasing, write_run
 from tevatron_distill.formats.texts import find_passages, join_texts
+from tevatron_distill.progress import progress
 from tevatron_distill.retrieval import RETRIEVERS, Retriever
 from tevatron_distill.schema import InputError, Passage, Run
 
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.rerank_input_path is not None:
             texts = retriever.texts if collection is None else collection.texts
             write_rows(args.rerank_input_path, args, run, queries, texts(_docids(run)))
-    sources = (args.corpus_source, args.queries_source, args.retrieval_results)
+    sources = (args.corpus_source, args.queries_source, args.retrieval_results, *args.run_paths)
     inputs = [path for path in sources if path and Path(path).exists()]
     write_run_config(args.output_path, as_mapping(args), inputs, report)
     logger.info("wrote candidates of %d queries to %s", len(run), args.output_path)
@@ -87,7 +86,7 @@ def search(
     run: Run = {}
     began = time.perf_counter()
     answers = retriever.search(queries, args.depth)
-    for query_id, found in tqdm(answers, desc=args.retriever, unit="query", total=len(queries), disable=None):
+    for query_id, found in progress(answers, desc=args.retriever, unit="query", total=len(queries)):
         if found:
             scores = strictly_decreasing([score for _, score in found])
             run[query_id] = dict(zip((docid for docid, _ in found), scores, strict=True))

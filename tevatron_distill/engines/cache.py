@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from tqdm import tqdm
-
 from tevatron_distill.engines.recorder import Recorder
 from tevatron_distill.engines.request import Answer, Engine, PartlyAnsweredError, Request
 from tevatron_distill.formats.disk import writing
+from tevatron_distill.progress import progress
 from tevatron_distill.schema import InputError
 
 NUM_VARIABLES = 500  # in one SQL statement; old SQLites take 999
@@ -86,7 +85,7 @@ class AnswerCache:
         ordered = list(distinct)
         known: dict[bytes, Answer] = {}
         batches = engine.batches(list(distinct.values()))
-        for batch in tqdm(batches, desc="batches", leave=False, disable=True if len(batches) < 2 else None):
+        for batch in progress(batches, desc="batches", unit="batch", leave=False, hidden=len(batches) < 2):
             batch_keys = [ordered[index] for index in batch]
             known.update(self._look_up(batch_keys))
             missing = [key for key in batch_keys if key not in known]

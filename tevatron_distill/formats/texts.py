@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 
-from tqdm import tqdm
-
 from tevatron_distill.formats.collections import is_blank, read_corpus
+from tevatron_distill.progress import progress
 from tevatron_distill.schema import Candidates, InputError, Passage, Run
 
 logger = logging.getLogger(__name__)
@@ -17,8 +16,8 @@ def find_passages(
     source: str, wanted: Collection[str], config: str | None = None, split: str = "train"
 ) -> dict[str, Passage]:
     """The texts of these docids; a collection of any size is read once, and only these are kept."""
-    corpus = read_corpus(source, config, split)
-    return {passage.docid: passage for passage in tqdm(corpus, desc="corpus", disable=None) if passage.docid in wanted}
+    corpus = progress(read_corpus(source, config, split), desc="corpus", unit="passage")
+    return {passage.docid: passage for passage in corpus if passage.docid in wanted}
 
 
 def join_texts(
