@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from tevatron_distill.engines.event_loop import run_to_end
 from tevatron_distill.engines.request import Answer, PartlyAnsweredError, Request, check_kind
 from tevatron_distill.engines.wire import (
     OPENAI_HOST,
@@ -140,7 +141,7 @@ class OpenAICompatibleEngine:
         """
         answers: dict[int, Answer] = {}
         try:
-            asyncio.run(self._answer_all(requests, answers))
+            run_to_end(self._answer_all(requests, answers))
             if len(answers) < len(requests):
                 raise InputError(
                     f"--max_cost {self._max_cost:g} is reached: {self._input_tokens} tokens read and "
