@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -79,6 +81,26 @@ def read_tokenizer(path: str, **keywords: Any) -> tuple[Any, int]:
     return tokenizer, set_pad_token(tokenizer)
 
 
+@contextmanager
+def tensors_alone(path: str | Path) -> Iterator[None]:
+    """Read old weights (``.bin``, ``.pt``), which are pickles: no code in them runs.
+
+    Args:
+        path: for the message.
+
+    Raises:
+        InputError: if there is more in them than tensors.
+    """
+    try:
+        yield
+    except UnpicklingError as error:
+        reason = " ".join(str(error).partition("\n\n")[2].split()) or str(error)
+        raise InputError(
+            f"{path}: old weights must hold tensors and nothing else; got a pickle that is not ({reason[:200]}); "
+            "get them as safetensors"
+        ) from error
+
+
 def read_model(auto_class: Any, path: str, dtype: str, **keywords: Any) -> tuple[Any, list[str]]:
     """A model, and the names of the weights that its folder lacks.
 
@@ -92,8 +114,11 @@ def read_model(auto_class: Any, path: str, dtype: str, **keywords: Any) -> tuple
         InputError: if the folder cannot be loaded, or its own precision cannot work.
     """
     try:
-        model, info = auto_class.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **keywords)
-    except (OSError, ValueError, ImportError, RuntimeError, UnpicklingError) as error:
+        with tensors_alone(path):
+            model, info = auto_class.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **keywords)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: the model could not be loaded; got {error}") from error
     if is_deepspeed_zero3_enabled():
         # transformers 5.23 would save under every older name that it could have read (LayerNorm.gamma, key_mapping's)

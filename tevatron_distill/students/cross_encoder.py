@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
+from tevatron_distill.loading import tensors_alone
 from tevatron_distill.prompts import PASSAGE_STYLES
 from tevatron_distill.schema import InputError, Passage
 from tevatron_distill.students.loading import (
@@ -71,6 +72,11 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     model = add_adapter(model, source, options, "SEQ_CLS", ("score", "classifier"))
     if settings.pair_encoding is None:
         settings = replace(settings, pair_encoding=tokenizer.cls_token is not None and tokenizer.sep_token is not None)
+    if settings.pair_encoding and settings.append_eos_token:
+        logger.warning(
+            "--append_eos_token changes nothing where the tokenizer joins query and passage; for one string, as in "
+            "Tevatron's present program, add --pair_encoding false"
+        )
     settings = replace(settings, pad_token_id=pad, reranker_model_type="sequence_classification")
     return Loaded(tokenizer, model, fit_positions(settings, model))
 
@@ -91,7 +97,8 @@ def tevatron_head(source: Source, settings: RerankerSettings, options: LoadOptio
             f"{source.own}: a folder of the type backbone is read when it is a decoder with reranker_head.pt, pooled "
             "at the last token, without an adapter; train again as sequence_classification"
         )
-    [weight] = torch.load(path, map_location="cpu", weights_only=True).values()
+    with tensors_alone(path):
+        [weight] = torch.load(path, map_location="cpu", weights_only=True).values()
     return weight.reshape(1, -1)
 
 

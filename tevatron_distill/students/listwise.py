@@ -74,7 +74,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     )
     check_settings(settings)
     set_config_pad(config, pad)
-    WindowRows(tokenizer, settings).check(settings.window_size or WINDOW_SIZE)
+    WindowRows(tokenizer, settings).check(settings.window_size or WINDOW_SIZE, options.training)
     model, missing = load_model(listwise_class(parent), source, options, config)
     refuse_random(source, missing, (), INCOMPLETE)
     return Loaded(tokenizer, add_adapter(model, source, options, "CAUSAL_LM", ()), settings)
@@ -196,8 +196,12 @@ class WindowRows:
             self._known.append((token, self.tokenizer.convert_ids_to_tokens(token) == names[place]))
         return self._known[:num_passages]
 
-    def check(self, num_passages: int) -> None:
+    def check(self, num_passages: int, training: bool) -> None:
         """Look once at how this tokenizer spells prompts and answers.
+
+        Args:
+            num_passages: of a window.
+            training: the student will be trained, and evaluated meanwhile.
 
         Raises:
             InputError: if it tells no offsets, has no end-of-sequence token, or joins the prompt with the answer.
@@ -214,7 +218,7 @@ class WindowRows:
             )
         tokens = self.identifier_ids(num_passages)
         shared = len(tokens) - len(set(tokens))
-        if shared:
+        if shared and training:
             logger.warning(
                 "%d identifiers begin with the same token as another, and evaluation during training cannot tell them "
                 "apart; the student ranks by what it generates",

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 from tevatron_distill.extras import load_package, require_package
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.loading import find_file as find_file
-from tevatron_distill.loading import read_config, read_model, read_tokenizer
+from tevatron_distill.loading import read_config, read_model, read_tokenizer, tensors_alone
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.layers import keep_layers
 
@@ -258,7 +258,8 @@ def adapter_modules(source: Source) -> tuple[str, ...]:
     config = peft.PeftConfig.from_pretrained(source.adapter)
     if config.modules_to_save or config.task_type != "SEQ_CLS":
         return tuple(config.modules_to_save or ())
-    weights = peft.load_peft_weights(source.adapter, device="cpu")
+    with tensors_alone(source.adapter):
+        weights = peft.load_peft_weights(source.adapter, device="cpu")
     return tuple({name.split(".")[-2] for name in weights if "lora_" not in name})
 
 
@@ -289,7 +290,8 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
                 f"{source.adapter}: this student takes adapters of the task {task_type}; got {found}, whose weights "
                 "would not fit; merge it into its base model first (peft's merge_and_unload) and name that folder"
             )
-        adapted = peft.PeftModel.from_pretrained(model, source.adapter, is_trainable=options.training)
+        with tensors_alone(source.adapter):
+            adapted = peft.PeftModel.from_pretrained(model, source.adapter, is_trainable=options.training)
         if options.training:
             return adapted
         with warnings.catch_warnings():  # T5's config says "tied" of FLAN-T5's untied head, which peft then notices
@@ -328,9 +330,20 @@ def cut_texts(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[str
             for text, ids in zip(texts, encoded["input_ids"], strict=True)
         ]
     return [
-        text if len(spans) <= max_tokens else text[: spans[max_tokens - 1][1]] if max_tokens > 0 else ""
+        text if len(spans) <= max_tokens else text[: last_end(spans, max_tokens)]
         for text, spans in zip(texts, encoded["offset_mapping"], strict=True)
     ]
+
+
+def last_end(spans: Sequence[tuple[int, int]], num_tokens: int) -> int:
+    """Where the last character ends that is whole in the first tokens; a rare one is several tokens of one span.
+
+    >>> last_end([(0, 1), (1, 2), (1, 2), (2, 3)], 2)
+    1
+    """
+    while num_tokens > 0 and spans[num_tokens][0] < spans[num_tokens - 1][1]:
+        num_tokens -= 1
+    return spans[num_tokens - 1][1] if num_tokens > 0 else 0
 
 
 def with_prefix(prefix: str, text: str) -> str:

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from tevatron_distill.layouts.settings import RerankerSettings
-from tevatron_distill.loading import DTYPES, read_config, read_tokenizer
+from tevatron_distill.loading import DTYPES, read_config, read_tokenizer, tensors_alone
 from tevatron_distill.schema import InputError
-from tevatron_distill.students.loading import LoadOptions, Source, find_file, set_config_pad
+from tevatron_distill.students.loading import LoadOptions, Source, can_be_read, find_file, set_config_pad
 from tevatron_distill.students.pair_model import DROPOUT, MARKER_KEYS, MARKERS, add_markers, backbone_kind, pair_class
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ def read_llm_blender(source: Source, options: LoadOptions) -> dict[str, Any] | N
         InputError: if it holds another ranker.
     """
     values = read_folder_config(source, options)
-    if "ranker_type" not in values:
-        return None
+    if "ranker_type" not in values or (values.get("model_name") is None and MARKER_KEYS[0] in values):
+        return None  # the second is of both kinds, as driver.export writes it
     if str(values["ranker_type"]).lower() != "pairranker":
         raise InputError(f"{source.base}: pair_ranker reads LLM-Blender's pairranker; got {values['ranker_type']}")
     return values
@@ -58,7 +58,12 @@ def load_llm_blender(
     Raises:
         InputError: if weights are missing or do not fit.
     """
-    name = flags["model_name"]
+    name = options.config_name or flags["model_name"]
+    if not can_be_read(name, options):
+        raise InputError(
+            f"{source.base} is a checkpoint on {name}, whose config cannot be read here; get it, or name where it lies "
+            "by --config_name (llm-blender/PairRM-hf needs no other model)"
+        )
     with_tokenizer = any(find_file(source.base, file, options.cache_dir) for file in ("tokenizer.json", "spm.model"))
     tokenizer, pad = read_tokenizer(
         options.tokenizer_name or (source.base if with_tokenizer else name), **options.hub_keywords()
@@ -115,5 +120,6 @@ def read_state(source: Source, options: LoadOptions) -> dict[str, torch.Tensor]:
 
 def load_pickle(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a pickle; no code in it runs."""
-    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    with tensors_alone(path):
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state

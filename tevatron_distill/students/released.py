@@ -96,7 +96,7 @@ RELEASED: dict[str, Released] = {
         r"^rank-(flan-t5|llama-2)-",
         RerankerSettings(student="yes_token", prompt="instructdistill", padding_side="left", rerank_max_len=1024),
     ),
-    # castorini/monot5-*; unicamp-dl/*-monot5-*, mt5's among them answer in other words
+    # castorini/monot5-*
     "monot5": Released(r"^monot5-", RerankerSettings(student="yes_token", prompt="monot5")),
     # BAAI; its cross-encoders (bge-reranker-base, -large, -v2-m3) need no row
     "bge_gemma": Released(r"^bge-reranker-v2-gemma$", replace(yes_token.LLM_RANKER, rerank_max_len=1024)),
@@ -110,12 +110,8 @@ RELEASED: dict[str, Released] = {
         r"^pairrm(-hf)?$", pair_ranker.DEFAULTS, lambda facts: is_pair_ranker(facts.source, facts.options)
     ),
     # castorini; numbers of two digits are several tokens, which only generation can name
-    "rank_zephyr": Released(
-        r"^rank_zephyr_", replace(listwise.DEFAULTS, prompt="rank_zephyr", decode="generation", step_size=10)
-    ),
-    "rank_vicuna": Released(
-        r"^rank_vicuna_", replace(listwise.DEFAULTS, prompt="rank_vicuna", decode="generation", step_size=10)
-    ),
+    "rank_zephyr": Released(r"^rank_zephyr_", replace(listwise.DEFAULTS, prompt="rank_zephyr", decode="generation")),
+    "rank_vicuna": Released(r"^rank_vicuna_", replace(listwise.DEFAULTS, prompt="rank_vicuna", decode="generation")),
     "first_mistral": Released(r"^first_mistral$", replace(listwise.DEFAULTS, prompt="rank_zephyr_alpha")),
 }
 """Models that load without a flag beside their name or folder."""
