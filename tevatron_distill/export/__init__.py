@@ -1,189 +1,81 @@
-"""A trained student as a plain folder: out of a checkpoint of DeepSpeed or FSDP, or with its adapter merged."""
+"""A trained student in the form that another program loads, checked by that program's own library."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from accelerate.utils import merge_fsdp_weights
-
-from tevatron_distill.extras import require_package
-from tevatron_distill.layouts.settings import SETTINGS_FILE
+from tevatron_distill.export.adapter import write_adapter
+from tevatron_distill.export.causal_lm import write_causal_lm
+from tevatron_distill.export.checkpoint import export_checkpoint
+from tevatron_distill.export.folder import new_folder
+from tevatron_distill.export.hub import write_hub
+from tevatron_distill.export.merged import write_merged
+from tevatron_distill.export.onnx import write_onnx
+from tevatron_distill.export.original import Original
+from tevatron_distill.export.pairrm import write_pairrm
+from tevatron_distill.export.rescoring import Readers, check, scores
+from tevatron_distill.export.seq2seq_lm import write_seq2seq_lm
 from tevatron_distill.schema import InputError
-from tevatron_distill.students import LoadedStudent, LoadOptions, load_student
-from tevatron_distill.students.loading import ADAPTER_FILE
-from tevatron_distill.students.sample import SAMPLE, TOLERANCE
+from tevatron_distill.students import load_student
 
-FSDP_WEIGHTS = "pytorch_model_fsdp_0"
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
-STATE = ("trainer_state.json", "run_config.json", "model.safetensors.index.json")
-"""What a checkpoint holds beside the model, and must not stand in its folder."""
+__all__ = ["EXPORTS", "Original", "export_checkpoint", "export_student", "merge_adapter"]
+
+logger = logging.getLogger(__name__)
+
+EXPORTS: dict[str, Callable[[Original, Path], Readers]] = {
+    "hub": write_hub,
+    "causal_lm": write_causal_lm,
+    "seq2seq_lm": write_seq2seq_lm,
+    "adapter": write_adapter,
+    "merged": write_merged,
+    "onnx": write_onnx,
+    "pairrm": write_pairrm,
+}
+"""``--format`` → what writes a folder, and says by which libraries it is to be read again."""
+
+WITHOUT_WEIGHTS = ("onnx",)
+"""Formats that are no student's folder any more."""
 
 
-def export_checkpoint(checkpoint: str | Path, output: str | Path, overwrite: bool = False) -> float | None:
-    """Make a plain folder of a training's checkpoint: weights, config, tokenizer and ``reranker_config.json``.
+def export_student(
+    path: str, output: str | Path, format: str = "hub", *, onnx_dtype: str = "float32", overwrite: bool = False
+) -> dict[str, float]:
+    """Export a student.
 
     Args:
-        checkpoint: a folder ``checkpoint-N``; its weights are whole, or parted by DeepSpeed or FSDP. An adapter is
-            copied as it is.
-        output: the new folder.
-        overwrite: replace it where it exists.
+        path: the student's folder, or its name on the hub.
+        output: the new folder; appears whole, or not at all.
+        format: key of `EXPORTS`.
+        onnx_dtype: key of `ONNX_DTYPES`, of the format ``onnx``.
+        overwrite: replace the folder where it exists.
 
     Returns:
-        The largest difference of scores on a sample to those of the whole weights in the checkpoint; None where it
-        holds parts alone. Those of a training in half precision are compared in that precision.
+        By library, the largest difference of its scores of a sample to the student's.
 
     Raises:
-        InputError: if the folder is no such checkpoint, or the scores differ by more than `TOLERANCE`.
+        InputError: if the format cannot hold the student, or scores differ by more than `TOLERANCE`.
     """
-    checkpoint = Path(checkpoint)
-    whole = any(checkpoint.glob("model*.safetensors")) or (checkpoint / "adapter_model.safetensors").is_file()
+    if format not in EXPORTS:
+        raise InputError(f"--format must be one of {', '.join(EXPORTS)}; got {format!r}")
     with new_folder(output, overwrite) as folder:
-        copy_descriptions(checkpoint, folder)
-        write_weights(checkpoint, folder)
-        difference = compare(str(checkpoint), str(folder)) if whole else None
-        if difference is None:
-            scores(load_student(str(folder)))
-    return difference
+        original = Original(path, load_student(path), onnx_dtype)
+        expected, notes = original.expected, original.notes
+        readers = EXPORTS[format](original, folder)
+        del original  # or its weights would stay beside those of each library
+        if format not in WITHOUT_WEIGHTS:
+            readers["tevatron_distill"] = lambda: scores(load_student(str(folder)))
+        differences = {name: check(path, expected, read(), name) for name, read in readers.items()}
+    for note in notes:
+        logger.warning("%s: %s", output, note)
+    return differences
 
 
 def merge_adapter(path: str, output: str | Path, overwrite: bool = False) -> float:
-    """Merge a LoRA adapter into its model, in float32, and save the whole as a plain folder.
-
-    Args:
-        path: the adapter's folder, or its name on the hub.
-        output: the new folder.
-        overwrite: replace it where it exists.
+    """Merge a LoRA adapter into its model: `export_student` with the format ``merged``.
 
     Returns:
         The largest difference of scores on a sample between the adapter and the folder.
-
-    Raises:
-        InputError: if the folder holds no adapter, or the scores differ by more than `TOLERANCE`.
     """
-    adapted = load_student(path, options=LoadOptions(training=True))
-    if not is_adapter(adapted):
-        raise InputError(f"{path}: --merge takes an adapter's folder; found no {ADAPTER_FILE} there")
-    expected = scores(adapted)
-    merged = load_student(path)
-    with new_folder(output, overwrite) as folder:
-        merged.model.save_pretrained(folder)
-        merged.tokenizer.save_pretrained(folder)
-        merged.layout.settings.save(folder)
-        return check(path, expected, scores(load_student(str(folder))))
-
-
-def is_adapter(loaded: LoadedStudent) -> bool:
-    """Whether a student was loaded with an adapter that is not merged."""
-    return getattr(loaded.model, "peft_config", None) is not None
-
-
-def copy_descriptions(checkpoint: Path, folder: Path) -> None:
-    """Config, tokenizer and settings; what the checkpoint lacks is taken from the training's output folder.
-
-    Raises:
-        InputError: if neither has them.
-    """
-    if not checkpoint.is_dir():
-        raise InputError(f"{checkpoint}: --checkpoint must be a folder checkpoint-N of driver.train; found none")
-    for place in (checkpoint.parent, checkpoint):
-        if place == checkpoint.parent and (checkpoint / SETTINGS_FILE).is_file():
-            continue
-        for path in place.iterdir():
-            if path.suffix in (".json", ".txt", ".model", ".jinja") and path.name not in STATE:
-                shutil.copy(path, folder / path.name)
-    described = "config.json" if not (folder / ADAPTER_FILE).is_file() else ADAPTER_FILE
-    missing = [name for name in (SETTINGS_FILE, described) if not (folder / name).is_file()]
-    if missing:
-        raise InputError(
-            f"{checkpoint}: must hold {' and '.join(missing)}, as a checkpoint of driver.train or its output folder "
-            "does; found none; name the folder checkpoint-N that training left"
-        )
-
-
-def write_weights(checkpoint: Path, folder: Path) -> None:
-    """The weights, whole: put together by DeepSpeed's own program or accelerate's, or copied.
-
-    Raises:
-        InputError: if there are none, or an adapter's lie in parts.
-    """
-    adapter = (folder / ADAPTER_FILE).is_file()
-    if any(checkpoint.glob("global_step*/*zero_pp_rank*")) and not adapter:
-        require_package("deepspeed", f"{checkpoint} (weights that ZeRO parted)")
-        from deepspeed.utils.zero_to_fp32 import convert_zero_checkpoint_to_fp32_state_dict
-
-        convert_zero_checkpoint_to_fp32_state_dict(str(checkpoint), str(folder), safe_serialization=True)
-        return
-    if (checkpoint / FSDP_WEIGHTS).is_dir() and not adapter:
-        merge_fsdp_weights(str(checkpoint / FSDP_WEIGHTS), str(folder))
-        return
-    found = [path for pattern in WEIGHTS for path in checkpoint.glob(pattern)]
-    if not found:
-        raise InputError(
-            f"{checkpoint}: must hold weights, whole or in DeepSpeed's or FSDP's parts (an adapter's whole: with "
-            '"stage3_gather_16bit_weights_on_model_save": true, or FSDP\'s FULL_STATE_DICT); found none'
-        )
-    for path in found:
-        shutil.copy(path, folder / path.name)
-
-
-def scores(loaded: LoadedStudent) -> torch.Tensor:
-    """What a student says of `SAMPLE`, float32 ``[1, G]``; lengths are the student's own."""
-    model, layout = loaded.model.eval(), loaded.layout
-    batch = {**layout.collate([SAMPLE]), "mask": torch.ones(1, len(SAMPLE.passages), dtype=torch.bool)}
-    with torch.inference_mode():
-        outputs = model(**{name: batch[name] for name in layout.model_inputs if name in batch})
-        return layout.verdict(outputs, batch).scores
-
-
-def compare(source: str, exported: str) -> float:
-    """The largest difference of two folders' scores, in the source's precision.
-
-    Raises:
-        InputError: if it is more than `TOLERANCE`.
-    """
-    loaded = load_student(source, options=LoadOptions(dtype="auto"))
-    options = LoadOptions(dtype=str(loaded.model.dtype).removeprefix("torch."))
-    return check(source, scores(loaded), scores(load_student(exported, options=options)))
-
-
-def check(source: str, expected: torch.Tensor, got: torch.Tensor) -> float:
-    """The largest difference of scores.
-
-    Raises:
-        InputError: if it is more than `TOLERANCE`, or no number.
-    """
-    difference = float((expected - got).abs().max())
-    if not difference <= TOLERANCE:
-        raise InputError(
-            f"{source}: the exported folder must score as its source does, within {TOLERANCE}; it is {difference:.2g} "
-            f"off ({expected.flatten().tolist()} became {got.flatten().tolist()}); nothing was written"
-        )
-    return difference
-
-
-@contextmanager
-def new_folder(output: str | Path, overwrite: bool) -> Iterator[Path]:
-    """A folder that appears whole, or not at all.
-
-    Raises:
-        InputError: if it exists and must not be replaced.
-    """
-    output = Path(output)
-    if output.exists() and not overwrite and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: the output exists already; choose another folder or give --overwrite_output_dir")
-    partial = output.with_name(f"{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(partial, output)
+    return max(export_student(path, output, "merged", overwrite=overwrite).values())

@@ -56,6 +56,7 @@ class RerankerSettings:
         inference_mode: key of ``INFERENCE_MODES``, which pairs are compared to rank a list (pair_ranker).
         pair_aggregation: a passage's score from all its comparisons: ``max_logits`` or ``max_wins`` (pair_ranker).
         orders: in how many orders two passages are shown when they are ranked, 2 or 1 (pair_ranker).
+        special_tokens: what the tokenizer puts around one text and around two, where an exported folder's adds nothing.
     """
 
     student: str = "cross_encoder"
@@ -96,6 +97,7 @@ class RerankerSettings:
     inference_mode: str | None = None
     pair_aggregation: str | None = None
     orders: int | None = None
+    special_tokens: tuple[str, str] | None = None
 
     def save(self, folder: str | Path) -> None:
         """Write ``reranker_config.json`` into a folder."""

@@ -14,6 +14,7 @@ from torch.distributed import checkpoint as distributed_checkpoint
 from tevatron_distill import export
 from tevatron_distill.driver import export as driver
 from tevatron_distill.driver import train
+from tevatron_distill.export import checkpoint, rescoring
 from tevatron_distill.formats.groups import group_to_line
 from tevatron_distill.reranker import Reranker
 from tevatron_distill.schema import InputError
@@ -81,7 +82,7 @@ def test_a_merged_adapter_scores_as_the_adapter_did(kind, trained, make_folder, 
 
 def test_a_merge_that_changes_scores_is_refused_and_nothing_is_left(trained, llama_folder, tmp_path, monkeypatch):
     out = trained(llama_folder, "--student", "yes_token", "--lora", "--lora_r", "4")
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(rescoring, "TOLERANCE", -1.0)
     with pytest.raises(InputError, match="must score as its source does"):
         export.merge_adapter(str(out), tmp_path / "merged")
     assert not list(tmp_path.glob("merged*"))
@@ -120,7 +121,7 @@ def test_fsdps_parts_are_put_together(trained, llama_folder, tmp_path):
         warnings.simplefilter("ignore")
         distributed_checkpoint.save(
             {"model": load_file(out / "model.safetensors")},
-            checkpoint_id=parts / export.FSDP_WEIGHTS,
+            checkpoint_id=parts / checkpoint.FSDP_WEIGHTS,
             no_dist=True,
         )
         assert export.export_checkpoint(parts, tmp_path / "plain") is None
@@ -134,12 +135,12 @@ def test_weights_in_half_precision_are_compared_in_half_precision(trained, llama
     source, exported = tmp_path / "half", tmp_path / "whole"
     for folder in (source, exported):
         folder.mkdir()
-        export.copy_descriptions(out, folder)
+        checkpoint.copy_descriptions(out, folder)
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
     save_file(half, source / "model.safetensors", {"format": "pt"})
     save_file(load_file(out / "model.safetensors"), exported / "model.safetensors", {"format": "pt"})
-    assert export.compare(str(source), str(exported)) == 0
+    assert checkpoint.compare(str(source), str(exported)) == 0
 
 
 def test_an_existing_folder_is_replaced_only_when_asked(trained, bert_folder, tmp_path):
@@ -153,9 +154,9 @@ def test_an_existing_folder_is_replaced_only_when_asked(trained, bert_folder, tm
     assert not (tmp_path / "plain" / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize("flags", [[], ["--merge", "--checkpoint", "x"], ["--merge"]])
+@pytest.mark.parametrize("flags", [[], ["--merge", "--checkpoint", "x", "--model_name_or_path", "y"], ["--merge"]])
 def test_flags_that_do_not_say_what_to_export_are_refused(flags):
-    with pytest.raises(InputError, match=r"--checkpoint DIR|--model_name_or_path ADAPTER"):
+    with pytest.raises(InputError, match=r"--model_name_or_path STUDENT .*--checkpoint DIR"):
         driver.main([*flags, "--output_dir", "out"])
 
 
@@ -172,4 +173,4 @@ def test_a_folder_without_weights_is_refused(trained, bert_folder, tmp_path):
 
 def test_scores_that_are_no_numbers_are_no_match():
     with pytest.raises(InputError, match="nan off"):
-        export.check("folder", torch.tensor([1.0]), torch.tensor([float("nan")]))
+        rescoring.check("folder", torch.tensor([1.0]), torch.tensor([float("nan")]))
