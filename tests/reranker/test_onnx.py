@@ -8,10 +8,11 @@ import sys
 import pytest
 import torch
 from conftest import WORDS, build_bert, build_causal, build_t5
+from torch import nn
 
 pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
-from tevatron_distill.reranker import Reranker, onnx
+from tevatron_distill.reranker import Reranker, onnx, onnx_int8
 from tevatron_distill.reranker.onnx import OnnxModel, export_onnx, on_backend
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadOptions, load_student
@@ -122,10 +123,25 @@ def test_int8_leaves_the_first_layers_way_back_and_attention_in_float32(make_fol
         export_onnx(loaded.model.eval(), loaded.layout, tmp_path / dtype, dtype)
     graphs = [library.load(tmp_path / dtype / "model.onnx") for dtype in ("float32", "int8")]
     before, after = ([node.name for node in graph.graph.node if node.op_type == "MatMul"] for graph in graphs)
-    ways_back = onnx.ways_back(graphs[0], loaded.model.config.hidden_size)
+    ways_back = onnx_int8.ways_back(graphs[0], loaded.model.config.hidden_size)
     assert [name.split("/")[-2] for name in ways_back] == ["down_proj"] * loaded.model.config.num_hidden_layers
     assert {*ways_back} < {*after} < {*before}
     assert not any("up_proj" in name for name in after)
+
+
+def test_a_feature_far_above_the_others_is_made_smaller_and_its_weights_larger():
+    torch.manual_seed(0)
+    inputs = torch.randn(1, 50, 8) * torch.tensor([1, 1, 40, 1, 1, 0, 1, 1])
+    graph = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+    weights, expected, seen = graph[0].weight.clone(), graph(inputs), []
+    with onnx_int8.smoothed(graph, [{"inputs": inputs}], 8):
+        handle = graph[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        assert torch.allclose(graph(inputs), expected, rtol=1e-5, atol=1e-6)
+        handle.remove()
+    spread = [largest.max() / largest.median() for largest in (x.abs().amax(dim=(0, 1)) for x in (inputs, *seen))]
+    assert spread[1] < spread[0] / 4
+    assert torch.equal(graph[0].weight, weights)
+    assert torch.equal(graph(inputs), expected)
 
 
 def test_what_cannot_be_exported_is_refused(bert_folder, bert_classifier_folder, tmp_path):

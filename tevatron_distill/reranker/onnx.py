@@ -8,9 +8,8 @@ import json
 import logging
 import os
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tevatron_distill.extras import require_package
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
 from tevatron_distill.loading import hash_weights
 from tevatron_distill.reranker.last_layer import first_token_only, reads_first_token
+from tevatron_distill.reranker.onnx_int8 import narrow, quiet, smoothed, write_int8
 from tevatron_distill.schema import Candidates, InputError
 from tevatron_distill.students.sample import LONG_PASSAGE, SAMPLE, TOLERANCE
 
@@ -32,12 +32,8 @@ ONNX_DTYPES = ("float32", "int8")
 MODEL_FILE = "model.onnx"
 RECORD_FILE = "onnx.json"
 PACKAGES = ("onnx", "onnxruntime")
-FORMAT = 2
+FORMAT = 3
 """Counts the changes of what is exported; older folders in the cache are then passed over."""
-WHOLE_LAYERS = 2
-"""So many of the first feed-forward layers hand back their result in float32 where the rest is int8."""
-LARGE = 2**30
-"""Bytes beyond which weights lie beside the graph; a file of ONNX holds 2 GiB at most."""
 
 
 def require_onnx() -> None:
@@ -188,12 +184,15 @@ def export_onnx(model: Any, layout: Layout, folder: str | Path, dtype: str = "fl
     record = {"format": FORMAT, "dtype": "float32", "inputs": names, "identity": onnx_identity(model, layout, dtype)}
     try:
         batches = sample_batches(layout)
-        write_graph(model, layout, batches[0], partial / MODEL_FILE)
+        graph = Graph(model, names, isinstance(layout, DualLayout)).eval()
+        width = model.config.get_text_config().hidden_size
+        with smoothed(graph, batches, width) if dtype == "int8" else nullcontext():
+            write_graph(model, layout, batches[0], partial / MODEL_FILE)
         record["difference"] = check(model, layout, batches, partial, record)
         if dtype == "int8":
             quantised = partial / "int8"
             quantised.mkdir()
-            write_int8(partial / MODEL_FILE, quantised / MODEL_FILE, model.config.get_text_config().hidden_size)
+            write_int8(partial / MODEL_FILE, quantised / MODEL_FILE, width)
             record = {**record, "dtype": dtype, "difference": check(model, layout, batches, quantised, record, None)}
             partial_of = quantised
         else:
@@ -301,46 +300,6 @@ def write_graph(model: Any, layout: Layout, batch: Mapping[str, Tensor], path: P
         model.set_attn_implementation(attention)
 
 
-def write_int8(source: Path, target: Path, hidden_size: int) -> None:
-    """Round the weights of a float32 graph: matrices of one constant factor, a scale for each output.
-
-    Activations get one scale a batch, and what the first layers' feed-forward hands back has outliers that spoil it:
-    left in float32, two of those matrices halve the error of MiniLM's scores, for a tenth of the time.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    graph = onnx.load(str(source))
-    del graph.graph.value_info[:]  # torch 2.13 writes shapes of transposed weights that onnx 1.23 finds contradictory
-    with quiet():
-        quantize_dynamic(
-            graph,
-            str(target),
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            reduce_range=narrow(),
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=ways_back(graph, hidden_size)[:WHOLE_LAYERS],
-            use_external_data_format=sum(file.stat().st_size for file in source.parent.iterdir()) > LARGE,
-            extra_options={"MatMulConstBOnly": True},
-        )
-
-
-def ways_back(graph: Any, hidden_size: int) -> list[str]:
-    """The products with a constant matrix from a greater width to the model's own, in the order of computation."""
-    narrowing = {
-        weight.name
-        for weight in graph.graph.initializer
-        if len(weight.dims) == 2 and weight.dims[0] > weight.dims[1] == hidden_size
-    }
-    return [node.name for node in graph.graph.node if node.op_type == "MatMul" and node.input[1] in narrowing]
-
-
-def narrow() -> bool:
-    """Whether weights keep seven bits: without VNNI, sums of products of eight bits overflow on x86."""
-    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") and not torch.cpu._is_vnni_supported()
-
-
 def check(
     model: Any,
     layout: Layout,
@@ -371,16 +330,3 @@ def check(
             f"{difference:.2g} off; nothing was written; use --backend torch"
         )
     return difference
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the exporters' warnings about themselves, and their advice to run other programs first."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
