@@ -27,7 +27,9 @@ class RetrieveArguments:
     )
     corpus_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --corpus_path"})
     corpus_data_config: str | None = field(default=None, metadata={"help": "config of a collection loaded by name"})
-    corpus_data_split: str = field(default="train", metadata={"help": "split of a collection loaded by name"})
+    corpus_data_split: str | None = field(
+        default=None, metadata={"help": "split of a collection loaded by name; its only one, or train, where left out"}
+    )
     queries_path: str | None = field(
         default=None,
         metadata={"help": first("in", "queries: a BEIR folder, .jsonl, .tsv, or a dataset's name")},

@@ -12,6 +12,7 @@ from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats import load_candidates, load_groups
 from tevatron_distill.formats.collections import read_queries
 from tevatron_distill.formats.groups import check_groups, group_to_line
+from tevatron_distill.formats.names import on_disk
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.parquet import group_rows, run_rows, write_parquet
 from tevatron_distill.formats.qrels import read_qrels
@@ -94,7 +95,7 @@ def convert_to_groups(args: ConvertArguments) -> None:
     write_whole(args.output, map(group_to_line, groups), args.overwrite_output_dir)
     named = [args.run_path, args.qrels_path, args.queries_path, args.corpus_path, args.permutation_path]
     sources = [*args.input, *named, args.teacher_run_path]
-    write_run_config(args.output, as_mapping(args), [path for path in sources if path and Path(path).exists()], report)
+    write_run_config(args.output, as_mapping(args), on_disk(sources), report)
     tally.warn()
     print(f"{len(groups)} groups from {tally.num_rows} rows, {tally.num_skipped()} rows left out: {args.output}")
 

@@ -17,6 +17,7 @@ from tevatron_distill.candidate_metrics import evaluate_selection
 from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats import load_groups
 from tevatron_distill.formats.llm_blender import metric_names, score_by_metrics
+from tevatron_distill.formats.names import on_disk
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.runs import read_run
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         report |= measure_selection(args, runs, separate=args.qrels_path is not None)
     if args.output_path is not None:
         write_whole(args.output_path, json.dumps(report, indent=2) + "\n", args.overwrite_output_dir)
-        inputs = [path for path in (args.qrels_path, args.metrics_path) if path is not None]
+        inputs = on_disk((args.qrels_path, args.metrics_path))
         write_run_config(args.output_path, as_mapping(args), [*inputs, *args.run_path])
 
 

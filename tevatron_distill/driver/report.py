@@ -7,7 +7,6 @@ query with its passages before and after.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tevatron_distill.arguments import parse_arguments
@@ -15,6 +14,7 @@ from tevatron_distill.arguments.report import ReportArguments
 from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.driver.evaluate import aligned, as_report
 from tevatron_distill.formats import load_candidates, load_groups
+from tevatron_distill.formats.names import on_disk
 from tevatron_distill.formats.output import hash_path, refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.runs import read_run
@@ -94,8 +94,8 @@ def read_systems(args: ReportArguments, texts: Texts) -> list[System]:
 
 def inputs_of(args: ReportArguments) -> list[str]:
     """Files that the page depends on, without datasets' names and without the weights in a training's folder."""
-    optional = [path for path in (args.dataset_path, args.corpus_path, args.queries_path) if path is not None]
-    return [*args.run_path, *args.groups_path, args.qrels_path, *(path for path in optional if Path(path).exists())]
+    named = (args.qrels_path, args.dataset_path, args.corpus_path, args.queries_path)
+    return [*args.run_path, *args.groups_path, *on_disk(named)]
 
 
 def notes_on(results: Results, texts: Texts) -> list[str]:

@@ -11,6 +11,7 @@ from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.retrieve import RetrieveArguments
 from tevatron_distill.driver.common import as_mapping, run_main
 from tevatron_distill.formats.collections import read_passages, read_queries
+from tevatron_distill.formats.names import on_disk
 from tevatron_distill.formats.output import refuse_existing, write_run_config, write_whole
 from tevatron_distill.formats.rerank_input import write_candidates_lines
 from tevatron_distill.formats.runs import read_run, strictly_decreasing, write_run
@@ -44,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             texts = retriever.texts if collection is None else collection.texts
             write_rows(args.rerank_input_path, args, run, queries, texts(_docids(run)))
     sources = (args.corpus_source, args.queries_source, args.retrieval_results, *args.run_paths)
-    inputs = [path for path in sources if path and Path(path).exists()]
-    write_run_config(args.output_path, as_mapping(args), inputs, report)
+    write_run_config(args.output_path, as_mapping(args), on_disk(sources), report)
     logger.info("wrote candidates of %d queries to %s", len(run), args.output_path)
 
 

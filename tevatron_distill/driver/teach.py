@@ -30,6 +30,7 @@ from tevatron_distill.formats.disk import corrupt
 from tevatron_distill.formats.groups import group_to_line, parse_group
 from tevatron_distill.formats.instructdistill import format_permutations
 from tevatron_distill.formats.jsonl import expand_pattern
+from tevatron_distill.formats.names import on_disk
 from tevatron_distill.formats.output import refuse_existing, write_whole
 from tevatron_distill.formats.runs import format_run_lines, read_run
 from tevatron_distill.prompts import PointPrompt, TeacherPrompt
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     check_side_files(args, share_args, processes)
     logs = expand_pattern(args.recorded_path) if args.recorded_path else []
-    paths = (data_args.dataset_path, args.qrels_path, args.prior_run_path, *(args.merge_paths or ()), *logs)
+    paths = (data_args.dataset_path, *on_disk([args.qrels_path]), args.prior_run_path, *(args.merge_paths or ()), *logs)
     with BlockOutput(
         args.output_path,
         as_mapping(data_args, args) | weights_of(args),

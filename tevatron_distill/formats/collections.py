@@ -6,29 +6,30 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tevatron_distill.formats.hub import is_saved_dataset, read_dataset, read_saved_dataset
 from tevatron_distill.formats.jsonl import Row, id_field, read_json_rows, read_lines, text_field
+from tevatron_distill.formats.names import Part, find_part, parse_name
 from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.schema import InputError, Passage
 
 logger = logging.getLogger(__name__)
 
 
-def read_corpus(source: str | Path, config: str | None = None, split: str = "train") -> Iterator[Passage]:
+def read_corpus(source: str | Path, config: str | None = None, split: str | None = None) -> Iterator[Passage]:
     """Yield the passages of a collection, in its order, blank ones included.
 
     Args:
         source: a BEIR folder (its ``corpus.jsonl``), ``.jsonl`` with ``docid``, ``_id``, ``document_id``,
             ``passage_id`` or ``pid``, ``title``, ``text``, ``.tsv`` with ``id<tab>text`` or
-            ``id<tab>title<tab>text``, a save_to_disk folder, or a dataset's name.
-        config: config of a dataset that is loaded by name.
-        split: its split.
+            ``id<tab>title<tab>text``, a save_to_disk folder, or a name (`tevatron_distill.formats.names`).
+        config: config of a dataset; ``corpus`` where it has one.
+        split: its split; the only one or ``train`` where it is None.
 
     Raises:
         InputError: at a malformed row or a docid that stands twice; also if the collection is empty.
     """
     seen: set[str] = set()
-    for place, row in _rows(source, "corpus.jsonl", ("docid", "title", "text"), config, split):
+    rows, _ = _rows(source, "corpus", ("docid", "title", "text"), config, split)
+    for place, row in rows:
         docid = id_field(place, row, _key(row, "docid", "_id", "document_id", "passage_id", "pid"))
         if docid in seen:
             raise InputError(f'{place}: docid "{docid}" must stand once in a collection; it stands above already')
@@ -39,7 +40,7 @@ def read_corpus(source: str | Path, config: str | None = None, split: str = "tra
         raise InputError(f"{source}: a collection needs passages; got none")
 
 
-def read_passages(source: str | Path, config: str | None = None, split: str = "train") -> list[Passage]:
+def read_passages(source: str | Path, config: str | None = None, split: str | None = None) -> list[Passage]:
     """The passages of `read_corpus` that have a title or a text; one warning counts the others.
 
     Raises:
@@ -68,25 +69,23 @@ def read_queries(source: str | Path, config: str | None = None, split: str | Non
 
     Args:
         source: a BEIR folder (its ``queries.jsonl``), ``.jsonl`` with ``query_id``, ``_id`` or ``qid``, ``query`` or
-            ``text``, ``.tsv`` with ``id<tab>text``, a save_to_disk folder, or a dataset's name.
-        config: config of a dataset that is loaded by name.
-        split: its split (``train`` where it is None); of a BEIR folder, only the queries that
-            ``qrels/<split>.tsv`` judges (all where it is None).
+            ``text``, ``.tsv`` with ``id<tab>text``, a save_to_disk folder, or a name as of `read_corpus`.
+        config: config of a dataset; ``queries`` where it has one.
+        split: its split; the only one or ``train`` where it is None. Where queries have no such split (BEIR), the
+            queries that the judgements of this split name.
 
     Raises:
         InputError: at a malformed row, an empty query, or a query_id that stands twice; also if there is no query.
     """
     queries: dict[str, str] = {}
-    for place, row in _rows(source, "queries.jsonl", ("query_id", "query"), config, split or "train"):
+    rows, whole = _rows(source, "queries", ("query_id", "query"), config, split)
+    for place, row in rows:
         query_id = id_field(place, row, _key(row, "query_id", "_id", "qid"))
         if query_id in queries:
             raise InputError(f'{place}: query_id "{query_id}" must stand once; it stands above already')
         queries[query_id] = text_field(place, row, _key(row, "query", "text"))
-    judgements = Path(source) / "qrels" / f"{split}.tsv"
-    if split is not None and (Path(source) / "queries.jsonl").is_file():
-        if not judgements.is_file():
-            raise InputError(f"{judgements}: the split {split!r} of a BEIR folder is named by this file; it is missing")
-        judged = read_qrels(judgements)
+    if whole:
+        judged = read_qrels(*parse_name(source, split))
         queries = {query_id: query for query_id, query in queries.items() if query_id in judged}
     if not queries:
         raise InputError(f"{source}: queries are needed; got none")
@@ -94,20 +93,15 @@ def read_queries(source: str | Path, config: str | None = None, split: str | Non
 
 
 def _rows(
-    source: str | Path, member: str, columns: tuple[str, ...], config: str | None, split: str
-) -> Iterator[tuple[str, Row]]:
+    source: str | Path, role: str, columns: tuple[str, ...], config: str | None, split: str | None
+) -> tuple[Iterator[tuple[str, Row]], bool]:
+    """The rows of a source, and whether the split that is asked for is none of theirs."""
     path = Path(source)
-    if path.is_dir() and is_saved_dataset(path):
-        return read_saved_dataset(path, split)
-    if path.is_dir() and (path / member).is_file():
-        return read_json_rows(path / member)
-    if path.is_file():
-        return _tsv_rows(path, columns) if path.suffix in (".tsv", ".txt") else read_json_rows(path)
-    if path.is_dir():
-        raise InputError(f"{path}: a BEIR folder must hold {member}; it does not")
-    if path.suffix in (".jsonl", ".json", ".tsv", ".txt"):
-        raise InputError(f"{path}: no such file")
-    return read_dataset(str(source), config, split)
+    part = Part(table=path) if path.is_file() else find_part(source, role, config, split)
+    if part.rows is not None:
+        return part.rows, part.whole
+    table = part.table or path
+    return (_tsv_rows(table, columns) if table.suffix in (".tsv", ".txt") else read_json_rows(table)), part.whole
 
 
 def _tsv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]:

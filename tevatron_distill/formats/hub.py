@@ -37,11 +37,48 @@ def read_dataset(
     try:
         rows = datasets.load_dataset(name, config, data_files=data_files, split=split, cache_dir=cache_dir)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise InputError(
-            f"{name}: no such file or folder, and no dataset of this name could be loaded "
-            f"(config {config}, split {split}); got {type(error).__name__}: {error}"
-        ) from error
+        raise _not_loaded(name, f"config {config}, split {split}", error) from error
     yield from _placed(f"{name}[{split}]", rows)
+
+
+def config_names(name: str) -> list[str]:
+    """The configs of a dataset, by its name or folder.
+
+    Raises:
+        InputError: if there is no such dataset, or it cannot be reached.
+    """
+    import datasets
+
+    try:
+        return list(datasets.get_dataset_config_names(name))
+    except (OSError, ValueError) as error:
+        raise _not_loaded(name, "its configs", error) from error
+
+
+def split_names(name: str, config: str | None) -> list[str]:
+    """The splits of a dataset's config.
+
+    Raises:
+        InputError: if there is no such config, or it cannot be reached.
+    """
+    import datasets
+
+    try:
+        return list(datasets.get_dataset_split_names(name, config))
+    except (OSError, ValueError) as error:
+        raise _not_loaded(name, f"config {config}", error) from error
+
+
+def _not_loaded(name: str, what: str, error: Exception) -> InputError:
+    if Path(name).exists():
+        return InputError(
+            f"{name}: must be a folder that datasets.load_dataset loads ({what}); got {type(error).__name__}: {error}"
+        )
+    return InputError(
+        f"{name}: no such file or folder, and no dataset of this name could be loaded ({what}); got "
+        f"{type(error).__name__}: {error}; where there is no network, download it elsewhere (hf download --repo-type "
+        "dataset NAME --local-dir FOLDER) and name that folder"
+    )
 
 
 def read_saved_dataset(folder: str | Path, split: str = "train") -> Iterator[tuple[str, Row]]:

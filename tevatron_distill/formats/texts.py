@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_passages(
-    source: str, wanted: Collection[str], config: str | None = None, split: str = "train"
+    source: str, wanted: Collection[str], config: str | None = None, split: str | None = None
 ) -> dict[str, Passage]:
     """The texts of these docids; a collection of any size is read once, and only these are kept."""
     corpus = progress(read_corpus(source, config, split), desc="corpus", unit="passage")

@@ -98,4 +98,5 @@ RETRIEVERS = {
             *("rm3", "fb_terms", "fb_docs", "original_query_weight"),
         ),
     ),
+    "hybrid": RetrieverRow("tevatron_distill.retrieval.hybrid", ("run_paths", "rrf_k"), has_queries=True),
 }
