@@ -75,6 +75,7 @@ setup(
         "ir-measures>=0.4.1",
         "jinja2>=3.1",
         "numpy>=1.26",
+        "packaging>=23",
         "PyStemmer>=2.2",
         "PyYAML>=6",
         "safetensors>=0.5",

@@ -19,6 +19,7 @@ VERBS = {
     "export": "make a plain folder of a training's checkpoint or of an adapter",
     "merge": "put together what the shards of a job array have made",
     "convert": "turn a run into other columns, or rows of any project into groups",
+    "doctor": "say what is installed, what is missing and the command that brings it",
 }
 
 
