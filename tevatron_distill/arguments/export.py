@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tevatron_distill.arguments.screens import first
 from tevatron_distill.schema import InputError
 
 FORMATS = ("hub", "causal_lm", "seq2seq_lm", "adapter", "merged", "onnx", "pairrm")
@@ -16,31 +17,40 @@ ONNX_DTYPES = ("float32", "int8")
 class ExportArguments:
     """What is exported, in which form, and where it is written."""
 
-    output_dir: str = field(default="", metadata={"help": "the new folder"})
+    output_dir: str = field(default="", metadata={"help": first("out", "the new folder")})
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "the student: a folder of training, an adapter's, or a name on the hub"}
+        default=None,
+        metadata={"help": first("in", "the student: a folder of training, an adapter's, or a name on the hub")},
     )
     checkpoint: str | None = field(
         default=None,
         metadata={
-            "help": "a folder checkpoint-N of training, by DeepSpeed and FSDP too; without --format it becomes a plain "
-            "folder, as training leaves one"
+            "help": first(
+                "in",
+                "a folder checkpoint-N of training, by DeepSpeed and FSDP too; without --format it becomes a plain "
+                "folder, as training leaves one",
+            )
         },
     )
     format: str | None = field(
         default=None,
         metadata={
-            "help": "hub (the default): one folder for transformers, sentence-transformers, vLLM and Tevatron; "
-            "causal_lm, seq2seq_lm: the language model that answers Yes; adapter: LoRA for peft and "
-            "sentence-transformers; merged: LoRA in its model; onnx: for onnxruntime; pairrm: as LLM-Blender opens it",
+            "help": first(
+                "how",
+                "hub (the default): one folder for transformers, sentence-transformers, vLLM and Tevatron; "
+                "causal_lm, seq2seq_lm: the language model that answers Yes; adapter: LoRA for peft and "
+                "sentence-transformers; merged: LoRA in its model; onnx: for onnxruntime; pairrm: as LLM-Blender "
+                "opens it",
+            ),
             "choices": FORMATS,
         },
     )
     merge: bool = field(default=False, metadata={"help": "the same as --format merged"})
     onnx_dtype: str = field(
-        default="float32", metadata={"help": "--format onnx: the numbers of its weights", "choices": ONNX_DTYPES}
+        default="float32",
+        metadata={"help": first("how", "--format onnx: the numbers of its weights"), "choices": ONNX_DTYPES},
     )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a folder that exists"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": first("out", "replace a folder that exists")})
 
     def __post_init__(self) -> None:
         if not self.output_dir:

@@ -65,12 +65,17 @@ class RetrieveArguments:
     index: str | None = field(
         default=None,
         metadata={
-            "help": "lucene: a folder with an index, or the name of one of pyserini's prebuilt ones; a folder that is "
-            "missing is filled with an index of the collection; left out, that index is kept beside the output"
+            "help": first(
+                "how",
+                "lucene: a folder with an index, or the name of one of pyserini's prebuilt ones; a folder that is "
+                "missing is filled with an index of the collection; left out, that index is kept beside the output",
+            )
         },
     )
     threads: int = field(default=0, metadata={"help": "lucene: threads that search and index; 0 for one a core"})
-    rm3: bool = field(default=False, metadata={"help": "lucene: add words of the best passages to the query (RM3)"})
+    rm3: bool = field(
+        default=False, metadata={"help": first("how", "lucene: add words of the best passages to the query (RM3)")}
+    )
     fb_terms: int = field(default=10, metadata={"help": "RM3: words that are added"})
     fb_docs: int = field(default=10, metadata={"help": "RM3: passages from which they are taken"})
     original_query_weight: float = field(default=0.5, metadata={"help": "RM3: share of the query's own words, 0..1"})
@@ -83,7 +88,8 @@ class RetrieveArguments:
     )
     # hybrid
     run_paths: list[str] = field(
-        default_factory=list, metadata={"help": "hybrid: the runs that are fused, such as other calls have written"}
+        default_factory=list,
+        metadata={"help": first("how", "hybrid: the runs that are fused, such as other calls have written")},
     )
     rrf_k: int = field(
         default=60,

@@ -100,8 +100,8 @@ def first_screen(parser: argparse.ArgumentParser) -> str:
             groups[text.group].append(action)
             shown.add(action.dest)
     others = len({action.dest for action in parser._actions} - shown) - 1  # but for the help itself
-    more = f"; {others} more flags: --help_all" if others else ""
-    end = f"\na first word that is a .yaml or .json file holds flags too{more}"
+    end = ["", "a first word that is a .yaml or .json file holds flags too"]
+    end += [f"{others} more flags: --help_all"] * bool(others)
     titled = {
         GROUPS[group]: sorted(actions, key=lambda action: not action.required) for group, actions in groups.items()
     }
@@ -109,7 +109,7 @@ def first_screen(parser: argparse.ArgumentParser) -> str:
         lines = sections_of(parser, titled, most)
         if sum(line.count("\n") + 1 for line in lines) <= MOST_LINES:
             break
-    return "\n".join([*lines, end])
+    return "\n".join([*lines, *end])
 
 
 def whole_screen(parser: argparse.ArgumentParser, dataclass_types: Sequence[type]) -> str:
