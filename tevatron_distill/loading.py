@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils.hub import cached_file
 
+from tevatron_distill.extras import require_package
 from tevatron_distill.schema import InputError
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ DTYPES: dict[str, torch.dtype | str] = {
     "float16": torch.float16,
 }
 """``--dtype``; ``auto`` is the precision of the folder."""
+
+SENTENCE_PIECES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model")
+"""Files of tokenizers that are older than ``tokenizer.json``."""
 
 OVERFLOWING = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 """Model types whose activations leave the range of float16."""
@@ -74,7 +78,11 @@ def read_tokenizer(path: str, **keywords: Any) -> tuple[Any, int]:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **keywords)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
+        pieces = next((name for name in SENTENCE_PIECES if name in str(error) or Path(path, name).is_file()), None)
+        if pieces is not None:  # without the library transformers takes the file for another kind, and says so
+            for package in ("sentencepiece", "google.protobuf"):
+                require_package(package, f"the tokenizer {pieces} of {path}")
         raise InputError(
             f"{path}: no tokenizer could be read; got {error}; save one there, or name a student's by --tokenizer_name"
         ) from error
@@ -113,13 +121,11 @@ def read_model(auto_class: Any, path: str, dtype: str, **keywords: Any) -> tuple
     Raises:
         InputError: if the folder cannot be loaded, or its own precision cannot work.
     """
-    try:
-        with tensors_alone(path):
+    with tensors_alone(path):
+        try:
             model, info = auto_class.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **keywords)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: the model could not be loaded; got {error}") from error
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise InputError(f"{path}: the model could not be loaded; got {error}") from error
     if is_deepspeed_zero3_enabled():
         # transformers 5.23 would save under every older name that it could have read (LayerNorm.gamma, key_mapping's)
         model._weight_conversions = None

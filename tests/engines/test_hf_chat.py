@@ -80,7 +80,16 @@ def test_a_system_turn_stays_one_where_the_template_shows_it(with_template):
 def test_a_system_turn_goes_before_the_users_words_where_the_template_does_not_show_it(with_template, template):
     prompt = LIST_PROMPTS["rank_zephyr"]
     text = shown(HFEngine(with_template(template)), ask(prompt, 2)).text
-    assert f"{prompt.system}\n\nI will provide you with 2 passages" in text
+    assert f"{prompt.system}\n I will provide you with 2 passages" in text  # as RankLLM joins them
+
+
+@pytest.mark.parametrize(("name", "count"), [("rank_zephyr", 1), ("rank_gpt", 0)])
+def test_rank_llms_prompts_begin_the_sequence_where_the_template_does_not(with_template, name, count):
+    engine = HFEngine(with_template(QWEN))
+    ids = engine._encoder.encode(ask(LIST_PROMPTS[name], 2)).input_ids
+    assert ids.count(engine._encoder._tokenizer.bos_token_id) == count
+    written = HFEngine(with_template(LLAMA_2))._encoder.encode(ask(LIST_PROMPTS["rank_zephyr"], 2)).input_ids
+    assert written.count(engine._encoder._tokenizer.bos_token_id) == 1
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -78,8 +78,7 @@ class Chat:
         if roles not in self._keeps_system:
             self._keeps_system[roles] = self._probe(roles)
         text = self._apply(wording.messages(keep_system=self._keeps_system[roles]), thinks)
-        # Zephyr's template leaves the beginning of the sequence to the tokenizer, most write it
-        whole = text.startswith(self._beginning)
+        whole = not wording.begins or text.startswith(self._beginning)
         if thinks:
             return Shown(text, "", whole)
         if text.rstrip().endswith(THINK):  # some templates open the thoughts whatever one asks

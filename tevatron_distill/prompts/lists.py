@@ -25,7 +25,7 @@ class ListPrompt:
         last: the user's words behind the passages, with ``{num}`` and ``{query}``.
         replies: what the assistant says to ``first`` and to ``each``, which are turns of their own then; without
             them the user says everything in one turn.
-        base, system_gap: as in `Wording`.
+        base, system_gap, begins: as in `Wording`.
         kind: identifiers that are ``numbers`` or ``letters``.
         answer: ``text`` for a generated order, ``choice`` for the logits of the identifiers at the first place.
         max_words: words of each passage that are kept.
@@ -44,6 +44,7 @@ class ListPrompt:
     max_words: int = 300
     passage_style: str = "tevatron"
     system_gap: str = "\n\n"
+    begins: bool = False
 
     @property
     def answer_prefix(self) -> str:
@@ -95,7 +96,7 @@ class ListPrompt:
                 turns += [("user", fill(self.each, values)), ("assistant", fill(self.replies[1], values))]
             turns.append(("user", last))
         prefix = self.answer_prefix if self.answer == "choice" else ""
-        return Wording(tuple(turns), prefix, self.base, gap="", system_gap=self.system_gap)
+        return Wording(tuple(turns), prefix, self.base, gap="", system_gap=self.system_gap, begins=self.begins)
 
     def target(self, query: str) -> str:
         """Nothing: no likelihood is asked."""
@@ -132,7 +133,7 @@ _ORDER = (
     "should be [] > [], e.g., "
 )
 _RANK_ZEPHYR = "You are RankLLM, an intelligent assistant that can rank passages based on their relevancy to the query"
-_RANK_LLM_GAP = "\n "  # its glue where a chat template takes no system turn (training/, GenerationDataset)
+_RANK_LLM_GAP = "\n "  # where a chat template takes no system turn (RankLLM, training/)
 _CONCISELY = "Answer concisely and directly and only respond with the ranking results, do not say any word or explain."
 
 LIST_PROMPTS: dict[str, ListPrompt] = {
@@ -181,6 +182,7 @@ LIST_PROMPTS: dict[str, ListPrompt] = {
         each="[{rank}] {passage}",
         last=f"{_ORDER}[2] > [1], {_CONCISELY}",
         system_gap=_RANK_LLM_GAP,
+        begins=True,
     ),
     # castorini/rank_llm, rank_zephyr_alpha_template.yaml
     "rank_zephyr_alpha": ListPrompt(
@@ -194,6 +196,7 @@ LIST_PROMPTS: dict[str, ListPrompt] = {
         last=f"{_ORDER}[B] > [A], {_CONCISELY}",
         kind="letters",
         system_gap=_RANK_LLM_GAP,
+        begins=True,
     ),
 }
 """Prompts of listwise teachers and students."""

@@ -33,6 +33,8 @@ class Wording:
         framed: ``base`` is the model's own chat frame with its special tokens: the tokenizer's chat template is not
             used, and no special token is added.
         system_gap: what stands between what the system says and the user's first words where they are one turn.
+        begins: a chat template's text gets the token that begins a sequence where the template leaves it to the
+            tokenizer (Zephyr's), as RankLLM's prompts do; it never stands twice.
     """
 
     turns: tuple[tuple[str, str], ...]
@@ -41,6 +43,7 @@ class Wording:
     gap: str = " "
     framed: bool = False
     system_gap: str = "\n\n"
+    begins: bool = False
 
     @property
     def system(self) -> str:
