@@ -44,6 +44,7 @@ def progress(
     desc: str | None = None,
     unit: str = "it",
     total: int | None = None,
+    initial: int = 0,
     leave: bool = True,
     hidden: bool = False,
 ) -> Any:
@@ -54,8 +55,18 @@ def progress(
         desc: what is done, in a word.
         unit: what is counted.
         total: how many there are, for the time left; ``len(iterable)`` where that is known.
+        initial: how many an earlier run has done.
         leave: whether it stays when it is full.
         hidden: this process is not the one that speaks.
     """
     disable = True if hidden or not _bars["wanted"] else None  # None: as stderr is a terminal or not
-    return tqdm(iterable, desc=desc, unit=unit, total=total, leave=leave, disable=disable, dynamic_ncols=True)
+    return tqdm(
+        iterable,
+        desc=desc,
+        unit=unit,
+        total=total,
+        initial=initial,
+        leave=leave,
+        disable=disable,
+        dynamic_ncols=True,
+    )

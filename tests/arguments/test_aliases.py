@@ -12,6 +12,7 @@ from tevatron_distill.arguments.aliases import ALIASES, canonical_words
 from tevatron_distill.arguments.data import DatasetArguments, TrainDataArguments
 from tevatron_distill.arguments.model import LayoutArguments, ModelArguments
 from tevatron_distill.arguments.rerank import RerankArguments
+from tevatron_distill.arguments.retrieve import RetrieveArguments
 from tevatron_distill.arguments.teach import TeachArguments
 from tevatron_distill.schema import InputError
 from tevatron_distill.training_arguments import DistillTrainingArguments
@@ -19,6 +20,7 @@ from tevatron_distill.training_arguments import DistillTrainingArguments
 DRIVERS = {
     "train": (ModelArguments, LayoutArguments, TrainDataArguments, DistillTrainingArguments),
     "rerank": (ModelArguments, LayoutArguments, DatasetArguments, RerankArguments, DistillTrainingArguments),
+    "retrieve": (RetrieveArguments,),
     "teach": (DatasetArguments, TeachArguments),
 }
 KNOWN = {
@@ -222,6 +224,31 @@ def test_instruct_distills_two_programs():
         "permutation_path": "p.json",
         "do_train": "true",
         "do_eval": "false",
+    }
+
+
+@pytest.mark.parametrize(("theirs", "pooling"), [("eos", "last"), ("last", "last"), ("avg", "mean"), ("first", "cls")])
+def test_tevatrons_dense_encoding_and_search(theirs, pooling):
+    flags = ours(
+        "retrieve",
+        f"--model_name_or_path meta/base --lora_name_or_path castorini/repllama --pooling {theirs} --normalize "
+        "--bf16 True --query_prefix query: --passage_prefix passage: --append_eos_token --query_max_len 32 "
+        "--passage_max_len 156 --save_ranking_to run.txt --depth 1000",
+    )
+    assert flags == {
+        "retriever": "dense",
+        "encoder_name_or_path": "meta/base",
+        "lora_name_or_path": "castorini/repllama",
+        "pooling": pooling,
+        "normalize": "",
+        "dtype": "bfloat16",
+        "query_prefix": "query:",
+        "passage_prefix": "passage:",
+        "append_eos_token": "",
+        "query_max_len": "32",
+        "passage_max_len": "156",
+        "output_path": "run.txt",
+        "depth": "1000",
     }
 
 

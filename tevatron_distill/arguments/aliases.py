@@ -206,7 +206,8 @@ RANKERS = {
 }
 RANK_LLM_DEFAULTS = {"student": "listwise", "objective": "generation", "loss": "ndcg_loss2"}
 RANK_LLM, BLENDER, OPEN, DISTILL = "RankLLM", "LLM-Blender", "open-retrievals", "InstructDistill"
-TRAIN, RERANK, TEACH = ("train",), ("rerank",), ("teach",)
+TEVATRON = "Tevatron"
+TRAIN, RERANK, TEACH, RETRIEVE = ("train",), ("rerank",), ("teach",), ("retrieve",)
 ONE_PROCESS = "start as many processes: torchrun --nproc_per_node N -m tevatron_distill.driver.rerank … shares them out"
 
 ALIASES: dict[str, tuple[Alias, ...]] = {
@@ -292,6 +293,21 @@ ALIASES: dict[str, tuple[Alias, ...]] = {
     "use_lora": (Alias(OPEN, "lora"),),
     "negatives_cross_device": (Alias(OPEN),),  # without effect there, too
     "do_rerank": (Alias(OPEN),),  # without effect there, too
+    # Tevatron, retriever.driver.encode and search
+    "model_name_or_path": (
+        Alias(TEVATRON, "encoder_name_or_path", adds={ANY: {"retriever": "dense"}}, verbs=RETRIEVE),
+    ),
+    "pooling": (
+        Alias(
+            TEVATRON,
+            "pooling",
+            values={"first": "cls", "avg": "mean", "average": "mean", "eos": "last"},
+            verbs=RETRIEVE,
+        ),
+    ),
+    "bf16": (Alias(TEVATRON, adds={"true": {"dtype": "bfloat16"}}, dropped=("false",), verbs=RETRIEVE),),
+    "fp16": (Alias(TEVATRON, adds={"true": {"dtype": "float16"}}, dropped=("false",), verbs=RETRIEVE),),
+    "save_ranking_to": (Alias(TEVATRON, "output_path", verbs=RETRIEVE),),
     # InstructDistill, instruction_distill.py and pairwise_ranking.py
     "model": (
         Alias(DISTILL, "model_name_or_path", adds={ANY: {"student": "yes_token", "loss": "rank_net"}}, verbs=TRAIN),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 
-from tevatron_distill.arguments import check_choice
+from tevatron_distill.arguments import check_choice, token_budget
 from tevatron_distill.arguments.screens import first
 from tevatron_distill.retrieval import RETRIEVERS
 from tevatron_distill.retrieval.bm25 import LANGUAGES, STEMMERS
+from tevatron_distill.retrieval.encoder_settings import DTYPES, FAISS_INDEXES, POOLINGS
 from tevatron_distill.retrieval.lucene import ANALYZERS
 from tevatron_distill.schema import InputError
 
@@ -67,8 +68,9 @@ class RetrieveArguments:
         metadata={
             "help": first(
                 "how",
-                "lucene: a folder with an index, or the name of one of pyserini's prebuilt ones; a folder that is "
-                "missing is filled with an index of the collection; left out, that index is kept beside the output",
+                "lucene: a folder with an index, or the name of one of pyserini's prebuilt ones; dense: a folder of "
+                "vectors; a folder that is missing is filled with an index of the collection; left out, that index is "
+                "kept beside the output",
             )
         },
     )
@@ -86,6 +88,106 @@ class RetrieveArguments:
             "a .jsonl of encoded queries, or words (their number)"
         },
     )
+    # dense
+    encoder_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": first(
+                "how",
+                "dense: what makes vectors: a folder or name of sentence-transformers, an encoder, a decoder, or a "
+                "LoRA adapter of one",
+            )
+        },
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "dense: folder of the tokenizer, if it is another"}
+    )
+    lora_name_or_path: str | None = field(
+        default=None, metadata={"help": "dense: adapter to put on --encoder_name_or_path"}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "dense: where downloads are kept"})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "dense: run code that the encoder's folder brings"}
+    )
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(DTYPES),
+            "help": "dense: number format of the weights; auto: the folder's own (default: float32 on a CPU, auto on a "
+            "GPU)",
+        },
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "dense: attention, as in transformers: eager, sdpa, flash_attention_2, …"}
+    )
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(POOLINGS),
+            "help": "dense: the first token's vector, the mean of all, or the last one's (default: as the folder says, "
+            "else cls, and last for a decoder)",
+        },
+    )
+    normalize: bool | None = field(
+        default=None,
+        metadata={
+            "help": "dense: vectors of unit length, so that scores are cosines (default: as the folder says, else no)"
+        },
+    )
+    query_prefix: str | None = field(
+        default=None,
+        metadata={
+            "help": "dense: put before a query as it stands, without a space between (default: the folder's prompt)"
+        },
+    )
+    passage_prefix: str | None = field(
+        default=None,
+        metadata={"help": "dense: put before a passage's title and text, likewise (default: the folder's prompt)"},
+    )
+    query_max_len: int | None = field(
+        default=None,
+        metadata={
+            "help": "dense: tokens of a query, prefix included (default: as the folder says, else Tevatron's 32)"
+        },
+    )
+    passage_max_len: int | None = field(
+        default=None,
+        metadata={
+            "help": "dense: tokens of a passage, prefix included (default: as the folder says, else Tevatron's 128)"
+        },
+    )
+    append_eos_token: bool = field(
+        default=False, metadata={"help": "dense: each text ends with the end-of-sequence token (RepLLaMA)"}
+    )
+    batch_tokens: str = field(
+        default="auto",
+        metadata={"help": "dense: tokens of a batch, padding included: a number, or auto: what is fast on the device"},
+    )
+    faiss_index: str | None = field(
+        default=None,
+        metadata={
+            "choices": list(FAISS_INDEXES),
+            "help": first(
+                "how",
+                "dense: search by an index of faiss, kept with the vectors: all of them, a graph of neighbours, or "
+                "lists of codes (default: exact search, without faiss)",
+            ),
+        },
+    )
+    hnsw_m: int = field(default=32, metadata={"help": "hnsw: neighbours of a node"})
+    hnsw_ef_construction: int = field(
+        default=200, metadata={"help": "hnsw: nodes looked at for each one that is added"}
+    )
+    hnsw_ef_search: int = field(
+        default=128, metadata={"help": "hnsw: nodes looked at for each query, at least the depth"}
+    )
+    ivf_nlist: int | None = field(
+        default=None, metadata={"help": "ivfpq: lists (default: four times the root of the number of passages)"}
+    )
+    ivf_nprobe: int = field(default=32, metadata={"help": "ivfpq: lists looked at for each query"})
+    pq_m: int | None = field(
+        default=None, metadata={"help": "ivfpq: bytes of a vector (default: an eighth of its length)"}
+    )
     # hybrid
     run_paths: list[str] = field(
         default_factory=list,
@@ -101,8 +203,13 @@ class RetrieveArguments:
         check_choice("retriever", self.retriever, list(RETRIEVERS))
         check_choice("language", self.language, sorted({*LANGUAGES, *ANALYZERS}))
         check_choice("stemmer", self.stemmer, STEMMERS)
-        if self.depth < 1:
-            raise InputError(f"--depth must be at least 1; got {self.depth}")
+        for name, choices in (("dtype", DTYPES), ("pooling", POOLINGS), ("faiss_index", FAISS_INDEXES)):
+            if getattr(self, name) is not None:
+                check_choice(name, getattr(self, name), choices)
+        token_budget(self.batch_tokens)
+        for name in ("depth", "query_max_len", "passage_max_len"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1; got {getattr(self, name)}")
         self._check_settings()
         for name in ("fb_terms", "fb_docs", "original_query_weight"):
             if not self.rm3 and getattr(self, name) != getattr(RetrieveArguments, name):

@@ -98,5 +98,15 @@ RETRIEVERS = {
             *("rm3", "fb_terms", "fb_docs", "original_query_weight"),
         ),
     ),
+    "dense": RetrieverRow(
+        "tevatron_distill.retrieval.dense",
+        (
+            *("index", "encoder_name_or_path", "tokenizer_name", "lora_name_or_path", "cache_dir", "trust_remote_code"),
+            *("dtype", "attn_implementation", "batch_tokens"),
+            *("pooling", "normalize", "query_prefix", "passage_prefix", "query_max_len", "passage_max_len"),
+            *("append_eos_token", "faiss_index", "hnsw_m", "hnsw_ef_construction", "hnsw_ef_search"),
+            *("ivf_nlist", "ivf_nprobe", "pq_m"),
+        ),
+    ),
     "hybrid": RetrieverRow("tevatron_distill.retrieval.hybrid", ("run_paths", "rrf_k"), has_queries=True),
 }

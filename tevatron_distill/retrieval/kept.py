@@ -36,9 +36,7 @@ def name_of(kind: str, made_of: Mapping[str, object]) -> str:
     return f"{kind}-{hashlib.sha256(as_json(made_of).encode()).hexdigest()[:12]}"
 
 
-def keep(
-    folder: Path, made_of: Mapping[str, object], make: Callable[[Path], None], *, resumes: bool = False
-) -> None:
+def keep(folder: Path, made_of: Mapping[str, object], make: Callable[[Path], None], *, resumes: bool = False) -> None:
     """See that a folder holds the index that is made of these; build it where it is missing.
 
     Args:
