@@ -164,12 +164,13 @@ def test_the_road_of_the_readme_runs_from_its_first_command_to_its_last(tmp_path
     bert = models["sentence-transformers/all-MiniLM-L6-v2"]
     words = f"--model_name_or_path {bert} --student pair_ranker --dataset_path groups.jsonl --output_dir pair"
     tevatron_distill(["train", *words.split(), *FOR_TESTS["train"]])
+    names: dict[str, object] = {"__name__": "readme"}
     for block in PYTHON:
         text = block.text.replace("llm-blender/PairRM-hf", "pair").replace(
             "sentence-transformers/all-MiniLM-L6-v2", bert
         )
         text = text.replace('TrainingArguments("student")', 'TrainingArguments("student", use_cpu=True, max_steps=2)')
-        exec(compile(text, block.place, "exec"), {"__name__": "readme"})
+        exec(compile(text, block.place, "exec"), names)
 
 
 def test_rows_of_other_projects_are_converted_as_the_readme_says(tmp_path, monkeypatch):
