@@ -114,7 +114,13 @@ class _Handler(BaseHTTPRequestHandler):
             missing = "RevisionNotFound" if repo else "RepoNotFound"
             return self.reply(404, {"error": "not found"}, {"X-Error-Code": missing})
         siblings = [{"rfilename": path} for path in files]
-        answer = {"id": repo_id, "private": repo["private"], "sha": sha_of(repo), "siblings": siblings, "tags": []}
+        answer = {
+            "id": repo_id,
+            "private": repo["private"],
+            "sha": sha_of(repo, branch or "main"),
+            "siblings": siblings,
+            "tags": [],
+        }
         return self.reply(200, {**answer, "modelId": repo_id})
 
     def branch(self, body, repo_id, branch):
@@ -181,21 +187,23 @@ class _Handler(BaseHTTPRequestHandler):
         assert summary
         self.server.repos[repo_id]["branches"][branch] = files
         self.server.repos[repo_id]["commits"].append(branch)
-        sha = sha_of(self.server.repos[repo_id])
+        sha = sha_of(self.server.repos[repo_id], branch)
         url = f"{self.server.url}/{repo_id}/commit/{sha}"
         return self.reply(200, {"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
 
-    def resolve(self, body, repo_id, branch, path):
-        repo = self.server.repos.get(repo_id, {"branches": {}, "commits": []})
-        branch = "main" if branch == sha_of(repo) else branch
-        content = repo["branches"].get(branch, {}).get(path)
-        if content is None:
-            return self.reply(404, {}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha_of(repo)})
-        tag = hashlib.sha256(content).hexdigest()
-        return self.reply(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": sha_of(repo)})
+    def resolve(self, body, repo_id, revision, path):
+        for branch, files in self.server.repos.get(repo_id, {}).get("branches", {}).items():
+            sha = sha_of(self.server.repos[repo_id], branch)
+            if revision not in (branch, sha):
+                continue
+            if path not in files:
+                return self.reply(404, {}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha})
+            tag = hashlib.sha256(files[path]).hexdigest()
+            return self.reply(200, files[path], {"ETag": f'"{tag}"', "X-Repo-Commit": sha})
+        return self.reply(404, {}, {"X-Error-Code": "RevisionNotFound"})
 
-    def nothing(self, body, *found):
-        return self.reply(200, [])
+    def no_folder(self, body, *found):
+        return self.reply(404, {}, {"X-Error-Code": "EntryNotFound"})
 
 
 ID = r"([^/]+/[^/]+?)"
@@ -210,8 +218,8 @@ ROUTES = {
     r"PUT /lfs/(\w+)/(\d+)": _Handler.put,
     r"POST /verify": _Handler.verify,
     rf"POST /api/models/{ID}/commit/(.+)": _Handler.commit,
+    rf"GET /api/models/{ID}/tree/(.+)": _Handler.no_folder,
     rf"(?:GET|HEAD) /{ID}/resolve/([^/]+)/(.+)": _Handler.resolve,
-    rf"GET /api/models/{ID}/tree/.+": _Handler.nothing,
 }
 
 
@@ -222,6 +230,6 @@ def oid_of(content, large):
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def sha_of(repo):
-    """A commit's name that changes with every commit."""
-    return hashlib.sha1(str(repo["commits"]).encode()).hexdigest()
+def sha_of(repo, branch):
+    """A name of a branch's last commit."""
+    return hashlib.sha1(f"{branch} {repo['commits']}".encode()).hexdigest()

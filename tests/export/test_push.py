@@ -11,6 +11,7 @@ import pytest
 from hub_server import TOKEN, HubServer
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tevatron_distill.export import push as pushing
 from tevatron_distill.export.push import check_push, command, push
@@ -221,3 +222,16 @@ def test_a_token_is_never_shown(folder, online, caplog):
     with pytest.raises(InputError) as caught:
         push(folder, "org/student")
     assert TOKEN not in str(caught.value) + caplog.text
+
+
+def test_what_was_pushed_is_loaded_by_its_name(online, bert_classifier_folder, tmp_path, monkeypatch):
+    server = online()
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    push(bert_classifier_folder, "org/student", revision="v2")
+    keywords = {"revision": "v2", "cache_dir": tmp_path}
+    model = AutoModelForSequenceClassification.from_pretrained("org/student", **keywords)
+    tokenizer = AutoTokenizer.from_pretrained("org/student", **keywords)
+    source = AutoModelForSequenceClassification.from_pretrained(bert_classifier_folder)
+    inputs = tokenizer(["red"], ["red one"], return_tensors="pt")
+    assert model(**inputs).logits.item() == source(**inputs).logits.item()

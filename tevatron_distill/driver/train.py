@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import gather_object
 from torch import distributed
@@ -104,8 +105,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             if data_args.test_dataset_path is not None:
                 unset_hf_deepspeed_config()  # ZeRO-3 would part what this process alone loads
                 rank_test(data_args, training_args)
-            taught = describe_groups(groups, data_args.dataset_path)
-            record.finish({"log_history": trainer.state.log_history, "data": taught, **peak_memory()})
+            origin = {"data": describe_groups(groups, data_args.dataset_path), "base_revision": revision_of(model)}
+            record.finish({"log_history": trainer.state.log_history, **origin, **peak_memory()})
+
+
+def revision_of(model: Any) -> str | None:
+    """The commit of the hub that the base model was loaded from; None for a folder."""
+    return getattr(model.config, "_commit_hash", None)
 
 
 def leave_processes() -> None:
