@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequence
 from tevatron_distill.export.folder import save_tokenizer
 from tevatron_distill.export.hub import refuse_unlike_classifier, write_texts
 from tevatron_distill.export.original import Original
-from tevatron_distill.export.rescoring import Readers, read_cross_encoder, score_pairs
+from tevatron_distill.export.rescoring import PAIRS, STRIPPED, Readers, read_cross_encoder, score_pairs
 from tevatron_distill.export.sentence_files import write_cross_encoder_files
 from tevatron_distill.export.seq2seq_lm import score_seq2seq
 from tevatron_distill.extras import load_package
@@ -50,7 +50,7 @@ def write_adapter(original: Original, folder: Path) -> Readers:
     write_cross_encoder_files(folder, message=text is not None, config=base)
     readers: Readers = {"transformers and peft": partial(read_adapter, original, folder, text is not None)}
     if original.has_library("sentence_transformers", "sentence-transformers", "st"):
-        readers["sentence-transformers"] = partial(read_cross_encoder, folder)
+        readers["sentence-transformers"] = partial(read_cross_encoder, folder, STRIPPED if text is None else PAIRS)
     return readers
 
 

@@ -7,13 +7,21 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from tevatron_distill.export.bi_encoder import write_bi_encoder
 from tevatron_distill.export.folder import save_model, save_tokenizer
 from tevatron_distill.export.original import Original
 from tevatron_distill.export.pairrm import write_pairrm
-from tevatron_distill.export.rescoring import Readers, read_classifier, read_cross_encoder, read_tevatron
+from tevatron_distill.export.rescoring import (
+    PAIRS,
+    STRIPPED,
+    Readers,
+    read_classifier,
+    read_cross_encoder,
+    read_tevatron,
+)
 from tevatron_distill.export.sentence_files import ACTIVATION, write_cross_encoder_files
 from tevatron_distill.export.seq2seq_lm import write_seq2seq_lm
 from tevatron_distill.export.template import RowText, row_text
@@ -37,7 +45,7 @@ def write_hub(original: Original, folder: Path) -> Readers:
         return write_bi_encoder(original, folder)
     if kind == "pair_ranker":
         return write_pairrm(original, folder)
-    if not isinstance(original.layout, PointLayout):
+    if not isinstance(original.layout, PointLayout) or kind == "summa_reranker":
         raise original.misfit("hub", "is what other libraries load, and there is none for this kind of student")
     if original.config.is_encoder_decoder:
         return write_seq2seq_lm(original, folder)
@@ -54,7 +62,8 @@ def write_classifier(original: Original, folder: Path) -> Readers:
     save_model(original.loaded.model, folder, **ACTIVATION)
     text = write_texts(original, folder)
     if text is not None:
-        write_cross_encoder_files(folder)
+        linear = (name for name, module in original.loaded.model.named_children() if type(module) is nn.Linear)
+        write_cross_encoder_files(folder, in_float32=[name for name in linear if name == "score"])
     return classifier_readers(original, folder, text)
 
 
@@ -112,7 +121,7 @@ def classifier_readers(original: Original, folder: Path, text: RowText | None) -
     """The libraries that the folder is for."""
     readers: Readers = {"transformers": partial(read_classifier, folder, None if text is None else False)}
     if original.has_library("sentence_transformers", "sentence-transformers", "st"):
-        readers["sentence-transformers"] = partial(read_cross_encoder, folder)
+        readers["sentence-transformers"] = partial(read_cross_encoder, folder, STRIPPED if text is None else PAIRS)
     if text is not None:
         readers["vLLM's way with tokens"] = partial(read_classifier, folder, True)
         settings = original.layout.settings

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tevatron_distill.export.folder import read_json, write_json
 from tevatron_distill.export.original import Original
-from tevatron_distill.export.rescoring import CASES, PAIRS, Readers
+from tevatron_distill.export.rescoring import CASES, PAIRS, STRIPPED, Readers
 from tevatron_distill.export.template import RowText, row_text, shows_query_first
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.reranker.onnx import MODEL_FILE, RECORD_FILE, export_onnx
@@ -89,7 +89,7 @@ def save_plainly(tokenizer: Any, folder: Path, max_length: int | None = None) ->
 
 def texts(text: RowText | None) -> list[Any]:
     """The sample as the tokenizer takes it."""
-    return [(query, document.strip()) if text is None else text.fill(query, document) for query, document in PAIRS]
+    return list(STRIPPED) if text is None else [text.fill(query, document) for query, document in PAIRS]
 
 
 def read_onnx(folder: Path) -> Tensor:

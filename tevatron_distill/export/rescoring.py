@@ -19,7 +19,7 @@ from tevatron_distill.students.sample import SAMPLE, TOLERANCE
 SPACES = Candidates(
     "spaces",
     "  Is it red or green? ",
-    (Passage("0", " two  spaces,\nand a line \n"), Passage("1", "Žluťoučký kůň; 東京 {query} 'quoted' \"twice\"")),
+    (Passage("0", " two  spaces,\nand a line \n"), Passage("1", "kůň; 東京 {query} 'quoted' \"twice\"")),
     (0.0, 0.0),
 )
 """White space and characters that a template or a trim would change."""
@@ -30,6 +30,9 @@ CASES = (Candidates(SAMPLE.query_id, SAMPLE.query, SAMPLE.passages[:3], SAMPLE.s
 PAIRS = [(case.query, passage.text) for case in CASES for passage in case.passages]
 """What other libraries score: a document of theirs is a passage without a title."""
 
+STRIPPED = [(query, text.strip()) for query, text in PAIRS]
+"""Where no template does it: encoders of pairs here see no white space around a passage."""
+
 Reader = Callable[[], Tensor]
 """Loads the exported folder by a library, and gives float32 ``[len(PAIRS)]``, or of `SAMPLE` alone."""
 
@@ -37,7 +40,11 @@ Readers = dict[str, Reader]
 
 
 def scores(loaded: LoadedStudent, cases: Sequence[Candidates] = CASES) -> Tensor:
-    """What a student says of the sample, float32 ``[P]``; lengths are the student's own."""
+    """What a student says of the sample, float32 ``[P]``; lengths are the student's own.
+
+    Raises:
+        InputError: if a query leaves no room for a passage.
+    """
     model, layout, found = loaded.model.eval(), loaded.layout, []
     for case in cases:
         batch = {**layout.collate([case]), "mask": torch.ones(1, len(case.passages), dtype=torch.bool)}
@@ -83,9 +90,8 @@ def read_classifier(folder: Path, add_special_tokens: bool | None = None) -> Ten
 def score_pairs(model: Any, tokenizer: Any, add_special_tokens: bool | None) -> Tensor:
     """Scores of a loaded classifier; `add_special_tokens` as in `read_classifier`."""
     if add_special_tokens is None:
-        inputs = tokenizer(
-            [query for query, _ in PAIRS], [text for _, text in PAIRS], padding=True, return_tensors="pt"
-        )
+        queries, documents = zip(*STRIPPED, strict=True)
+        inputs = tokenizer(list(queries), list(documents), padding=True, return_tensors="pt")
     else:
         texts = [render(tokenizer, query, text) for query, text in PAIRS]
         inputs = tokenizer(texts, padding=True, add_special_tokens=add_special_tokens, return_tensors="pt")
@@ -101,12 +107,12 @@ def render(tokenizer: Any, query: str, document: str) -> str:
     return text
 
 
-def read_cross_encoder(folder: Path) -> Tensor:
+def read_cross_encoder(folder: Path, pairs: Sequence[tuple[str, str]] = PAIRS) -> Tensor:
     """Scores by sentence-transformers, as a user gets them."""
     from sentence_transformers import CrossEncoder
 
     model = CrossEncoder(str(folder), device="cpu")
-    return model.predict(PAIRS, convert_to_tensor=True, show_progress_bar=False)
+    return model.predict(list(pairs), convert_to_tensor=True, show_progress_bar=False)
 
 
 def read_tevatron(folder: Path, settings: RerankerSettings, opening: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ ACTIVATION = {"sentence_transformers": {"activation_fn": IDENTITY}}
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 LOGIT_SCORE = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
-SCORE_HEAD = "0.model.score"
 
 
 def write_cross_encoder_files(
@@ -22,6 +22,7 @@ def write_cross_encoder_files(
     message: bool = True,
     logits: tuple[int, int | None] | None = None,
     config: dict[str, Any] | None = None,
+    in_float32: Sequence[str] = (),
 ) -> None:
     """Write ``modules.json`` and what belongs to it.
 
@@ -30,6 +31,8 @@ def write_cross_encoder_files(
         message: pairs are rendered by the chat template; False encodes them as pairs.
         logits: a language model's tokens for yes, and for no; None for a sequence classifier.
         config: keys for the config of a base model that lies elsewhere.
+        in_float32: linear layers of the model that are computed in float32 whatever the model is in, for half precision
+            would make equal scores of unequal ones.
     """
     modules = [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER}]
     if logits is not None:
@@ -50,7 +53,6 @@ def write_cross_encoder_files(
             **({"config_kwargs": config} if config else {}),
         },
     )
-    head = [SCORE_HEAD] if logits is None and message else []  # half precision would make equal scores of unequal ones
     write_json(
         folder / "config_sentence_transformers.json",
         {
@@ -58,6 +60,6 @@ def write_cross_encoder_files(
             "activation_fn": IDENTITY,
             "prompts": {},
             "default_prompt_name": None,
-            **({"keep_in_fp32_modules": head} if head else {}),
+            **({"keep_in_fp32_modules": [f"0.model.{name}" for name in in_float32]} if in_float32 else {}),
         },
     )

@@ -86,6 +86,11 @@ def row_text(loaded: LoadedStudent) -> tuple[RowText, Any]:
     bare = copy.deepcopy(tokenizer)
     put_special_tokens(bare, BARE)
     wanted = [row.input_ids for case in CASES for row in layout.rows(case)]
+    if max(map(len, wanted)) >= layout.settings.rerank_max_len:
+        raise InputError(
+            f"rerank_max_len {layout.settings.rerank_max_len} is too short to compare scores on whole rows: those of "
+            f"the sample have up to {max(map(len, wanted))} tokens; give the student a greater --rerank_max_len"
+        )
     words, (opening, middle, closing) = words_around_both(layout), special_around(layout, tokenizer)
     for gap in ("", " "):  # SentencePiece's kin begin a text with a space, which behind a written token must be written
         text = words._replace(
@@ -130,8 +135,8 @@ def words_around_both(layout: PointLayout) -> RowText:
             document_stripped="{}" in passage,
             stripped=True,
         )
-    asked, shown = affixes(query.rstrip(" ")), affixes(passage.rstrip(" "))
     if isinstance(layout.encode, PairRows):
+        asked, shown = affixes(query), affixes(passage)
         return RowText(
             before=asked[0],
             between=asked[1] + shown[0],
@@ -140,6 +145,7 @@ def words_around_both(layout: PointLayout) -> RowText:
             document_stripped=True,
         )
     prompt = student_prompt(settings.prompt)
+    asked, shown = affixes(query.rstrip(" ")), affixes(passage.rstrip(" "))
     if isinstance(layout.encode, LineRows):
         task = prompt.template.rpartition("\n")[2] if settings.task_prompt is None else settings.task_prompt
         head, middle, tail = "", "\n", f"\n{task}"
