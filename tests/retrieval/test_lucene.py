@@ -160,6 +160,11 @@ def test_a_prebuilt_index_is_downloaded_by_its_name_or_the_way_out_is_said(index
     main([*words, "--output_path", str(tmp_path / "run")])
     assert read_run(tmp_path / "run")["q1"]
 
+    with pytest.raises(InputError, match="holds words, not impacts; drop --impact_encoder"):
+        main([*words, "--impact_encoder", "words", "--output_path", str(tmp_path / "other")])
+    with pytest.raises(InputError, match=r"beir-v1\.0\.0-nfcorpus\.splade-v3 holds impacts; give --impact_encoder"):
+        main([*words[:-1], "beir-v1.0.0-nfcorpus.splade-v3", "--output_path", str(tmp_path / "other")])
+
     def unreachable(name, verbose):
         raise ValueError("Unable to download prebuilt index at any known URLs.")
 
@@ -209,6 +214,11 @@ def test_impacts_are_summed_with_the_querys_weights(impacts):
     assert lucene.texts(["d2"]) == {"d2": Passage("d2", "text d2")}
 
 
+def test_impacts_take_rm3_too(impacts):
+    expanded = Lucene(impacts[0], encoder="words", rm3=RM3(fb_docs=1))
+    assert best(expanded, "cat")[0][0] == "d1"
+
+
 def test_a_splade_model_weighs_the_query(impacts, tmp_path):
     import torch
     from conftest import train_wordpiece
@@ -243,8 +253,13 @@ def test_an_encoder_that_cannot_be_is_refused(impacts, index, tmp_path):
     (tmp_path / "corpus.tsv").write_text("d1\tred\n")
     (tmp_path / "queries.tsv").write_text("q1\tred\n")
     words = ["--corpus_path", str(tmp_path / "corpus.tsv"), "--queries_path", str(tmp_path / "queries.tsv")]
+    words += ["--retriever", "lucene"]
     with pytest.raises(InputError, match="--impact_encoder needs --index"):
-        main([*words, "--retriever", "lucene", "--impact_encoder", "words", "--output_path", str(tmp_path / "run")])
+        main([*words, "--impact_encoder", "words", "--output_path", str(tmp_path / "run")])
+    main([*words, "--output_path", str(tmp_path / "run")])
+    [kept] = tmp_path.glob("lucene-*")
+    with pytest.raises(InputError, match=r"needs an index of impacts; .* holds words"):
+        Lucene(kept, encoder="words")
 
 
 def test_bm25_starts_without_torch_and_without_a_key(index):

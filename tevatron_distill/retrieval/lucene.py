@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tevatron_distill.extras import load_package
+from tevatron_distill.progress import progress
 from tevatron_distill.retrieval import Found, Reader, Retriever, needed
 from tevatron_distill.retrieval.java import environment, refusing, start_java
 from tevatron_distill.retrieval.kept import RECORD, check, fingerprint, keep, name_of
@@ -111,20 +112,22 @@ class Lucene(Retriever):
         check_settings(language, k1, b, rm3, threads)
         if not any(Path(folder).glob("segments_*")):
             raise InputError(f"{folder}: must be a folder with a Lucene index; it holds none")
-        if (Path(folder) / RECORD).is_file() and encoder is None:
-            check(Path(folder), {"language": language})
+        if (Path(folder) / RECORD).is_file():
+            check(Path(folder), {"kind": "lucene", "language": language})
+            if encoder is not None:
+                raise InputError(f"--impact_encoder needs an index of impacts; {folder} holds words")
         self._folder = os.path.abspath(folder)  # Java goes by the folder in which it was started
         self._threads = threads or os.cpu_count() or 1
         self._autoclass = start_java(WANTED_BY)
         with refusing(f"{folder}: must be a Lucene index that can be read"):
-            if encoder is None:
+            self._searcher: Any = None if encoder is None else load_encoder(encoder, self._folder)
+            if self._searcher is None:
                 self._index = self._autoclass("io.anserini.search.SimpleSearcher")(self._folder)
                 self._index.set_language(ANALYZERS[language])
                 self._index.set_bm25(k1, b)
                 self._search = self._search_words
             else:
-                self._impacts = load_encoder(encoder, self._folder)
-                self._index = self._impacts.object
+                self._index = self._searcher.object
                 self._search = self._search_impacts
         if rm3 is not None:
             self._expand(rm3, language == "english", name)
@@ -171,10 +174,18 @@ class Lucene(Retriever):
         return {entry.getKey(): entry.getValue() for entry in found.entrySet().toArray()}
 
     def _search_impacts(self, texts: Sequence[str], names: Sequence[str], depth: int) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._impacts.batch_search(texts, names, depth, self._threads)
+        found: Mapping[str, Any] = self._searcher.batch_search(texts, names, depth, self._threads)
         return found
 
     def _expand(self, rm3: RM3, only_english_words: bool, name: str) -> None:
+        if self._searcher is not None:  # of impacts
+            try:
+                self._searcher.set_rm3(*rm3, False, only_english_words)
+            except TypeError as error:
+                raise InputError(
+                    f"--rm3 needs an index that stores vectors or texts; {self._folder} does not"
+                ) from error
+            return
         source = None
         if not self._index.reader.getTermVectors(0):
             source = next((reader for start, reader in RAW_TEXTS.items() if name.startswith(start)), None)
@@ -217,7 +228,7 @@ def build(
     start_java(WANTED_BY)
     folder, name = Path(index or beside), ""
     if index is not None and not folder.exists() and index in prebuilt_names():
-        folder, name = download(index), index
+        folder, name = download(index, impact_encoder is not None), index
     elif index is None or not folder.exists() or (passages is not None and (folder / RECORD).is_file()):
         if impact_encoder is not None:
             raise InputError(f"--impact_encoder needs --index, the folder or name of an index of impacts; got {index}")
@@ -250,8 +261,10 @@ def build_index(folder: Path, passages: Sequence[Passage], language: str = "engl
     start = start_java(WANTED_BY)
     with refusing(f"{folder}: Lucene must be able to write its index"):
         indexer = start("io.anserini.index.SimpleIndexer")(words)
-        for batch in _batches(passages, BATCH_PASSAGES):
-            indexer.addRawDocuments([_as_document(passage) for passage in batch])
+        with progress(total=len(passages), desc="index", unit="passage") as bar:
+            for batch in _batches(passages, BATCH_PASSAGES):
+                indexer.addRawDocuments([_as_document(passage) for passage in batch])
+                bar.update(len(batch))
         indexer.close()
 
 
@@ -302,18 +315,26 @@ def load_encoder(encoder: str, folder: str) -> Any:
         raise InputError(f"--impact_encoder {encoder}: the query encoder must be loadable; got {error}") from error
 
 
-def prebuilt_names() -> tuple[str, ...]:
-    """Names of the indexes that pyserini downloads: inverted ones and those of impacts."""
+def prebuilt_names() -> dict[str, bool]:
+    """Names of the indexes that pyserini downloads, each with whether it holds impacts."""
     info = importlib.import_module("pyserini.prebuilt_index_info")
-    return (*info.TF_INDEX_INFO, *info.IMPACT_INDEX_INFO)
+    return {**dict.fromkeys(info.TF_INDEX_INFO, False), **dict.fromkeys(info.IMPACT_INDEX_INFO, True)}
 
 
-def download(name: str) -> Path:
+def download(name: str, with_encoder: bool) -> Path:
     """The folder of a prebuilt index, downloaded where pyserini's cache has none.
 
+    Args:
+        name: one of `prebuilt_names`.
+        with_encoder: it is to be searched by impacts.
+
     Raises:
-        InputError: if it cannot be had.
+        InputError: if it cannot be had, or is of the other kind.
     """
+    if prebuilt_names()[name] != with_encoder:
+        raise InputError(
+            f"--index {name} holds {'words, not impacts; drop' if with_encoder else 'impacts; give'} --impact_encoder"
+        )
     try:
         return Path(load_package("pyserini.util", WANTED_BY).download_prebuilt_index(name, verbose=False))
     except (OSError, ValueError) as error:
