@@ -12,7 +12,7 @@ import yaml
 from conftest import WORDS, build_bert, build_causal, build_t5
 from huggingface_hub import ModelCard
 
-from tevatron_distill.driver import evaluate, report, rerank, train
+from tevatron_distill.driver import evaluate, export, report, rerank, train
 from tevatron_distill.export import export_student
 from tevatron_distill.export.card import MARK, CardOptions, write_card
 from tevatron_distill.export.results import read_results
@@ -341,3 +341,26 @@ def test_the_cards_head_is_plain_yaml(student, tmp_path):
     write(tmp_path, str(student), "merged", name="org/a name: odd", license="mit")
     head = (tmp_path / "README.md").read_text().split("---\n")[1]
     assert yaml.safe_load(head)["license"] == "mit"
+
+
+def test_the_driver_writes_the_card_with_what_it_is_told(measured, student, tmp_path):
+    evaluate.main([*RUNS, "--output_path", "results.json"])
+    words = ["--results_path", "results.json", "--license", "apache-2.0", "--hub_model_id", "org/student"]
+    export.main(["--model_name_or_path", str(student), "--output_dir", "out", *words])
+    data, text = card_of(tmp_path / "out")
+    assert data["license"] == "apache-2.0"
+    assert data["model-index"][0]["results"]
+    assert 'AutoTokenizer.from_pretrained("org/student")' in text
+    export.main(
+        ["--checkpoint", str(student / "checkpoint-1"), "--output_dir", "plain", "--results_path", "results.json"]
+    )
+    data, text = card_of(tmp_path / "plain")
+    assert data["model-index"][0]["results"]
+    assert 'Reranker.from_pretrained("plain")' in text
+
+
+def test_results_that_cannot_be_read_stop_the_export_before_any_work(student, tmp_path):
+    words = ["--model_name_or_path", str(student), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(InputError, match=r"missing\.json"):
+        export.main([*words, "--results_path", str(tmp_path / "missing.json")])
+    assert not (tmp_path / "out").exists()

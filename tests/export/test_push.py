@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tevatron_distill.driver import export as driver
 from tevatron_distill.export import push as pushing
 from tevatron_distill.export.push import check_push, command, push
 from tevatron_distill.schema import InputError
@@ -235,3 +237,51 @@ def test_what_was_pushed_is_loaded_by_its_name(online, bert_classifier_folder, t
     source = AutoModelForSequenceClassification.from_pretrained(bert_classifier_folder)
     inputs = tokenizer(["red"], ["red one"], return_tensors="pt")
     assert model(**inputs).logits.item() == source(**inputs).logits.item()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--push_to_hub"], "needs --hub_model_id"),
+        (["--hub_revision", "v2"], "--hub_revision says how to push"),
+        (["--hub_private_repo", "--hub_model_id", "org/student"], "--hub_private_repo says how to push"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(flags, message):
+    with pytest.raises(InputError, match=message):
+        driver.main(["--model_name_or_path", "x", "--output_dir", "out", *flags])
+
+
+def test_the_driver_pushes_what_it_has_exported(online, bert_classifier_folder, tmp_path, caplog):
+    caplog.set_level("INFO")
+    server = online()
+    words = ["--model_name_or_path", str(bert_classifier_folder), "--output_dir", str(tmp_path / "out")]
+    driver.main([*words, "--push_to_hub", "--hub_model_id", "org/student", "--hub_private_repo", "--license", "mit"])
+    assert pushed(server) == contents(tmp_path / "out")
+    assert b"license: mit" in pushed(server)["README.md"]
+    assert f"pushed to {server.url}/org/student" in caplog.text
+
+
+def test_a_push_that_fails_ends_the_program_with_one_sentence_and_leaves_the_folder(bert_classifier_folder, tmp_path):
+    words = ["--model_name_or_path", bert_classifier_folder, "--output_dir", tmp_path / "out"]
+    with HubServer({"preupload": [403] * 9}) as server:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tevatron_distill.driver.export",
+                *words,
+                "--push_to_hub",
+                "--hub_model_id",
+                "org/s",
+            ],
+            env={**os.environ, "HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.endswith(f"then go on with: hf upload org/s {tmp_path / 'out'} .")
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "README.md").is_file()

@@ -51,6 +51,37 @@ class ExportArguments:
         metadata={"help": first("how", "--format onnx: the numbers of its weights"), "choices": ONNX_DTYPES},
     )
     overwrite_output_dir: bool = field(default=False, metadata={"help": first("out", "replace a folder that exists")})
+    results_path: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": first(
+                "in",
+                "for the model card: what driver.evaluate --output_path or driver.report has written; the runs that "
+                "this student made are told by the records beside them",
+            )
+        },
+    )
+    license: str | None = field(
+        default=None,
+        metadata={
+            "help": first("out", "for the model card: the model's licence as the Hub spells it, e.g. apache-2.0")
+        },
+    )
+    push_to_hub: bool = field(
+        default=False,
+        metadata={"help": first("out", "push the folder to the Hub; the token is that of HF_TOKEN or `hf auth login`")},
+    )
+    hub_model_id: str | None = field(
+        default=None,
+        metadata={"help": first("out", "the model's name on the Hub, ORGANISATION/NAME; the card's snippets load it")},
+    )
+    hub_revision: str | None = field(
+        default=None, metadata={"help": "with --push_to_hub: the branch, made where it does not exist (default: main)"}
+    )
+    hub_private_repo: bool = field(
+        default=False,
+        metadata={"help": "with --push_to_hub: a repository that is made is private; a public one is refused"},
+    )
 
     def __post_init__(self) -> None:
         if not self.output_dir:
@@ -64,6 +95,11 @@ class ExportArguments:
                 "say what to export: --model_name_or_path STUDENT (with --merge, ADAPTER), or --checkpoint DIR for a "
                 "training's checkpoint; got " + ("neither" if self.checkpoint is None else "both")
             )
+        if self.push_to_hub and not self.hub_model_id:
+            raise InputError("--push_to_hub needs --hub_model_id ORGANISATION/NAME; got none")
+        for name in ("hub_revision", "hub_private_repo"):
+            if getattr(self, name) and not self.push_to_hub:
+                raise InputError(f"--{name} says how to push; got no --push_to_hub")
         for name, allowed in (("format", (None, *FORMATS)), ("onnx_dtype", ONNX_DTYPES)):
             if getattr(self, name) not in allowed:
                 known = ", ".join(str(one) for one in allowed if one)

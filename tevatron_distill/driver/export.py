@@ -10,7 +10,9 @@ from pathlib import Path
 from tevatron_distill.arguments import parse_arguments
 from tevatron_distill.arguments.export import ExportArguments
 from tevatron_distill.driver.common import run_main
-from tevatron_distill.export import export_checkpoint, export_student
+from tevatron_distill.export import CardOptions, export_checkpoint, export_student
+from tevatron_distill.export.push import check_push, push
+from tevatron_distill.export.results import read_results
 
 logger = logging.getLogger(__name__)
 
@@ -18,23 +20,35 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> None:
     """Export a student, or make a plain folder of a checkpoint."""
     [args] = parse_arguments(argv, ExportArguments, prog="export")
+    if args.push_to_hub:
+        check_push(args.hub_model_id)
+    card = CardOptions(args.hub_model_id, tuple(map(read_results, args.results_path)), args.license)
     if args.checkpoint is None:
-        export(args, args.model_name_or_path)
+        export(args, args.model_name_or_path, card)
     elif args.format is None:
-        plain(args)
+        plain(args, card)
     else:
         home = Path(args.output_dir).parent
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home, prefix=".plain-") as folder:
             export_checkpoint(args.checkpoint, folder)
-            export(args, folder)
+            export(args, folder, card)
+    if args.push_to_hub:
+        url = push(args.output_dir, args.hub_model_id, args.hub_revision, args.hub_private_repo)
+        logger.info("pushed to %s", url)
 
 
-def export(args: ExportArguments, student: str) -> None:
+def export(args: ExportArguments, student: str, card: CardOptions) -> None:
     """Write a student in a format, and say by which libraries it was compared."""
     form = args.format or "hub"
     differences = export_student(
-        student, args.output_dir, form, onnx_dtype=args.onnx_dtype, overwrite=args.overwrite_output_dir
+        student,
+        args.output_dir,
+        form,
+        onnx_dtype=args.onnx_dtype,
+        overwrite=args.overwrite_output_dir,
+        origin=args.checkpoint,
+        card=card,
     )
     found = ", ".join(f"{name} {difference:.2g}" for name, difference in differences.items())
     logger.info(
@@ -42,9 +56,9 @@ def export(args: ExportArguments, student: str) -> None:
     )
 
 
-def plain(args: ExportArguments) -> None:
+def plain(args: ExportArguments, card: CardOptions) -> None:
     """Write a checkpoint as training leaves a student."""
-    difference = export_checkpoint(args.checkpoint or "", args.output_dir, args.overwrite_output_dir)
+    difference = export_checkpoint(args.checkpoint or "", args.output_dir, args.overwrite_output_dir, card)
     if difference is None:
         logger.info("wrote %s; the checkpoint holds parts alone, so there were no scores to compare", args.output_dir)
     else:

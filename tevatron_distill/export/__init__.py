@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tevatron_distill.export.adapter import write_adapter
+from tevatron_distill.export.card import CardOptions, write_card
 from tevatron_distill.export.causal_lm import write_causal_lm
 from tevatron_distill.export.checkpoint import export_checkpoint
 from tevatron_distill.export.folder import new_folder
@@ -20,7 +21,7 @@ from tevatron_distill.export.seq2seq_lm import write_seq2seq_lm
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import load_student
 
-__all__ = ["EXPORTS", "Original", "export_checkpoint", "export_student", "merge_adapter"]
+__all__ = ["EXPORTS", "CardOptions", "Original", "export_checkpoint", "export_student", "merge_adapter"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,14 @@ WITHOUT_WEIGHTS = ("onnx",)
 
 
 def export_student(
-    path: str, output: str | Path, format: str = "hub", *, onnx_dtype: str = "float32", overwrite: bool = False
+    path: str,
+    output: str | Path,
+    format: str = "hub",
+    *,
+    onnx_dtype: str = "float32",
+    overwrite: bool = False,
+    origin: str | None = None,
+    card: CardOptions | None = None,
 ) -> dict[str, float]:
     """Export a student.
 
@@ -50,6 +58,8 @@ def export_student(
         format: key of `EXPORTS`.
         onnx_dtype: key of `ONNX_DTYPES`, of the format ``onnx``.
         overwrite: replace the folder where it exists.
+        origin: where the training's record lies, if it does not lie in ``path``.
+        card: what the model card says that no record holds.
 
     Returns:
         By library, the largest difference of its scores of a sample to the student's.
@@ -67,6 +77,7 @@ def export_student(
         if format not in WITHOUT_WEIGHTS:
             readers["tevatron_distill"] = lambda: scores(load_student(str(folder)))
         differences = {name: check(path, expected, read(), name) for name, read in readers.items()}
+        write_card(folder, origin or path, format, name=str(output), options=card, notes=notes)
     for note in notes:
         logger.warning("%s: %s", output, note)
     return differences

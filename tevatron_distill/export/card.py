@@ -19,6 +19,7 @@ from tevatron_distill.export.facts import (
     facts_of,
     licence_of,
     limits_of,
+    places_of,
     speed_of,
     summary_of,
     teachers_of,
@@ -89,7 +90,8 @@ def write_card(
     record = training_record(source)
     settings = RerankerSettings.read(folder) or RerankerSettings.read(source) or RerankerSettings()
     found = snippets(folder, format, name)
-    old = own_card(Path(source) / CARD_FILE)
+    cards = (own_card(place / CARD_FILE) for place in places_of(source))
+    old = next((card for card in cards if card is not None), None)
     data = card_data(folder, format, name, record, settings, results, license, found)
     body = render(
         title=Path(name).name,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate.utils import merge_fsdp_weights
 
+from tevatron_distill.export.card import CardOptions, write_card
 from tevatron_distill.export.folder import new_folder
 from tevatron_distill.export.rescoring import check, scores
 from tevatron_distill.extras import require_package
@@ -21,7 +22,9 @@ STATE = ("trainer_state.json", "run_config.json", "model.safetensors.index.json"
 """What a checkpoint holds beside the model, and must not stand in its folder."""
 
 
-def export_checkpoint(checkpoint: str | Path, output: str | Path, overwrite: bool = False) -> float | None:
+def export_checkpoint(
+    checkpoint: str | Path, output: str | Path, overwrite: bool = False, card: CardOptions | None = None
+) -> float | None:
     """Make a plain folder of a training's checkpoint: weights, config, tokenizer and ``reranker_config.json``.
 
     Args:
@@ -29,6 +32,7 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path, overwrite: boo
             copied as it is.
         output: the new folder.
         overwrite: replace it where it exists.
+        card: what the model card says that no record holds.
 
     Returns:
         The largest difference of scores on a sample to those of the whole weights in the checkpoint; None where it
@@ -45,6 +49,7 @@ def export_checkpoint(checkpoint: str | Path, output: str | Path, overwrite: boo
         difference = compare(str(checkpoint), str(folder)) if whole else None
         if difference is None:
             scores(load_student(str(folder)))
+        write_card(folder, str(checkpoint), "plain", name=str(output), options=card)
     return difference
 
 

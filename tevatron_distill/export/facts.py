@@ -39,10 +39,14 @@ KINDS = {
 
 def training_record(source: str) -> dict[str, Any]:
     """What ``driver.train`` has recorded of a student, or of a checkpoint's training; empty where nothing."""
-    folder = Path(source)
-    places = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
-    records = [read_record(place / "run_config.json") for place in places]
+    records = [read_record(place / "run_config.json") for place in places_of(source)]
     return next((record for record in records if "loss" in (record.get("arguments") or {})), {})
+
+
+def places_of(source: str) -> list[Path]:
+    """Folders that tell of a student: its own, and of a checkpoint that of its training."""
+    folder = Path(source)
+    return [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
 
 
 def summary_of(folder: Path, format: str, record: Mapping[str, Any], settings: RerankerSettings) -> str:
