@@ -44,7 +44,10 @@ def test_bm25_writes_a_run_and_its_rows_and_counts_queries_without_a_match(folde
     run = read_run("run.trec")
     for query_id, entry in rows.items():
         assert dict(zip((p.docid for p in entry.passages), entry.scores, strict=True)) == pytest.approx(run[query_id])
-    assert json.loads((folder / "run.trec.run_config.json").read_text())["arguments"]["k1"] == 0.9
+    record = json.loads((folder / "run.trec.run_config.json").read_text())
+    assert record["arguments"]["k1"] == 0.9
+    assert record["report"]["queries"] == 3
+    assert record["report"]["seconds_per_query"] > 0
 
 
 def test_a_run_is_written_the_same_every_time_and_only_to_its_depth(folder):
