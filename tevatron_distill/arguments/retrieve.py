@@ -131,7 +131,9 @@ class RetrieveArguments:
     normalize: bool | None = field(
         default=None,
         metadata={
-            "help": "dense: vectors of unit length, so that scores are cosines (default: as the folder says, else no)"
+            "nargs": "?",
+            "const": True,
+            "help": "dense: vectors of unit length, so that scores are cosines (default: as the folder says, else no)",
         },
     )
     query_prefix: str | None = field(

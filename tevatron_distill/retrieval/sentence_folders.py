@@ -83,6 +83,7 @@ def read_sentence_folder(path: str, cache_dir: str | None = None) -> SentenceFol
         config = _read(path, str(Path(places[0], "sentence_bert_config.json")), cache_dir) or {}
         max_len = config.get("max_seq_length") or NO_LIMIT  # null: what tokenizer and positions allow
         strange = strange or _strange_transformer(config)
+    # sentence-transformers 6.2 looks for the same three, and finds an empty "document" of its own first
     prompts = {name: prompt for name, prompt in (said.get("prompts") or {}).items() if prompt is not None}
     settings = EncoderSettings(
         pooling,

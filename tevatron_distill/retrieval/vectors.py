@@ -80,7 +80,7 @@ def read_vectors(folder: Path, num: int, dimension: int) -> Vectors:
     path = folder / VECTORS_FILE
     try:
         vectors: Vectors = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: must be an array of numpy's; got {error}; delete {folder}") from error
     if vectors.shape != (num, dimension) or vectors.dtype != np.float16:
         raise InputError(
