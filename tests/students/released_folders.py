@@ -122,7 +122,9 @@ def t5_tokenizer(folder: Path, *, fast: bool) -> int:
     sentinels = [f"<extra_id_{number}>" for number in range(100)]
     config["additional_special_tokens"] = sentinels
     if not fast:
-        size = train_spiece(folder / "spiece.model")
+        ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+        answers = ["▁true", "▁false"]
+        size = train_spiece(folder / "spiece.model", vocab_size=230, user_defined_symbols=answers, **ids)
         write_json(folder, "tokenizer_config.json", config)
         write_json(
             folder, "special_tokens_map.json", {key: config[key] for key in ("eos_token", "unk_token", "pad_token")}
@@ -143,24 +145,18 @@ def t5_tokenizer(folder: Path, *, fast: bool) -> int:
     return len(known)
 
 
-def train_spiece(path: Path) -> int:
-    """A SentencePiece model with T5's first three ids."""
+def train_spiece(path: Path, **keywords: Any) -> int:
+    """A SentencePiece model."""
     import sentencepiece
 
     with path.open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(TEXTS * 5),
             model_writer=file,
-            model_type="unigram",
-            vocab_size=230,
             hard_vocab_limit=False,
             character_coverage=1.0,
-            pad_id=0,
-            eos_id=1,
-            unk_id=2,
-            bos_id=-1,
-            user_defined_symbols=["▁true", "▁false"],
             minloglevel=2,
+            **keywords,
         )
     return int(sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size())
 
@@ -336,8 +332,15 @@ def rank_llama_merged(folder: Path) -> Path:
 
 
 def rank_llama_2(folder: Path) -> Path:
-    """InstructDistill's LLaMA: the plain language model, in one old pickle."""
-    as_pickle(folder, llama_base(folder))
+    """InstructDistill's LLaMA: the plain language model in one old pickle, beside a slow tokenizer's files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1}
+    size = train_spiece(folder / "tokenizer.model", vocab_size=600, model_type="bpe", byte_fallback=True, **ids)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    config = {"add_bos_token": True, "add_eos_token": False, "legacy": False, "sp_model_kwargs": {}, "pad_token": None}
+    write_json(folder, "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", **special, **config})
+    write_json(folder, "special_tokens_map.json", special)
+    as_pickle(folder, llama_base(folder, size))
     return folder
 
 

@@ -592,6 +592,26 @@ def test_training_goes_on_from_a_released_model_by_its_own_prompt(folder_of):
     assert student.layout.settings.prompt == "qwen3_reranker"
 
 
+def put_into_cache(cache: Path, name: str, folder: Path) -> None:
+    """A folder as huggingface_hub keeps what it has downloaded."""
+    kept = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, kept / "snapshots" / "0af3")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("0af3")
+
+
+@pytest.mark.parametrize("name", ["castorini/rankllama-v1-7b-lora-passage", "castorini/monot5-base-msmarco"])
+def test_a_model_is_loaded_by_its_name_on_the_hub(name, folder_of, ranked, tmp_path):
+    cache, folder = tmp_path / "hub", tmp_path / "model"
+    shutil.copytree(folder_of(name), folder)
+    if (folder / "adapter_config.json").exists():
+        values, base = json.loads((folder / "adapter_config.json").read_text()), "meta-llama/Llama-2-7b-hf"
+        put_into_cache(cache, base, Path(values["base_model_name_or_path"]))
+        shapes.write_json(folder, "adapter_config.json", values | {"base_model_name_or_path": base})
+    put_into_cache(cache, name, folder)
+    assert ranked(Path(name), "--cache_dir", str(cache)) == ranked(folder_of(name))
+
+
 # ---- what can go wrong
 
 

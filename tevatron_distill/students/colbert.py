@@ -90,7 +90,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     if pad != tokenizer.mask_token_id or config.pad_token_id is None:  # PyLate's pad; the encoder counts by its own
         set_config_pad(config, pad)
     model, missing = load_model(vectors_class(encoder_class(source, config, "colbert")), source, options, config)
-    brought = ("linear",) if options.training or published is not None else adapter_modules(source)
+    brought = ("linear",) if options.training or published is not None else adapter_modules(source, options)
     refuse_random(source, missing, brought, INCOMPLETE)
     if published is not None and any(name.startswith("linear.") for name in missing):
         with whole(*model.linear.parameters()):

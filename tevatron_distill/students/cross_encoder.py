@@ -64,7 +64,8 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     set_config_pad(config, pad)
     model, missing = load_model(classifier_class(config), source, options, config)
     head = tevatron_head(source, settings, options)
-    brought = HEADS if options.training else (*adapter_modules(source), *(("score",) if head is not None else ()))
+    published = ("score",) if head is not None else ()
+    brought = HEADS if options.training else (*adapter_modules(source, options), *published)
     refuse_random(source, missing, brought, RANDOM_HEAD)
     if head is not None:
         with whole(model.score.weight), torch.no_grad():

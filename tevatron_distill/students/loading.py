@@ -113,7 +113,7 @@ def find_source(path: str, options: LoadOptions) -> Source:
             f"{path} is an adapter itself; got --lora_name_or_path {options.lora_name_or_path} too; "
             "name the base model, or leave --lora_name_or_path out"
         )
-    base = load_package("peft", f"{path} (a LoRA adapter)").PeftConfig.from_pretrained(path).base_model_name_or_path
+    base = read_adapter_config(path, options).base_model_name_or_path
     if not can_be_read(base, options):
         raise InputError(
             f"{path} is an adapter on {base}, which cannot be read here; get that model (on the hub perhaps after "
@@ -247,19 +247,29 @@ def refuse_random(source: Source, missing: Iterable[str], allowed: Iterable[str]
         )
 
 
-def adapter_modules(source: Source) -> tuple[str, ...]:
+def read_adapter_config(path: str, options: LoadOptions) -> Any:
+    """What an adapter says of itself: its base model, its task, the modules that it brings.
+
+    Raises:
+        InputError: if peft is not installed.
+    """
+    peft = load_package("peft", f"{path} (a LoRA adapter)")
+    return peft.PeftConfig.from_pretrained(path, cache_dir=options.cache_dir)
+
+
+def adapter_modules(source: Source, options: LoadOptions) -> tuple[str, ...]:
     """Whole modules that an adapter brings beside its low-rank weights (its score head).
 
     peft before 0.5 saved the head of a classifier without naming it in the adapter's config.
     """
     if source.adapter is None:
         return ()
-    peft = load_package("peft", f"{source.adapter} (a LoRA adapter)")
-    config = peft.PeftConfig.from_pretrained(source.adapter)
+    config = read_adapter_config(source.adapter, options)
     if config.modules_to_save or config.task_type != "SEQ_CLS":
         return tuple(config.modules_to_save or ())
+    peft = load_package("peft", f"{source.adapter} (a LoRA adapter)")
     with tensors_alone(source.adapter):
-        weights = peft.load_peft_weights(source.adapter, device="cpu")
+        weights = peft.load_peft_weights(source.adapter, device="cpu", cache_dir=options.cache_dir)
     return tuple({name.split(".")[-2] for name in weights if "lora_" not in name})
 
 
@@ -284,14 +294,16 @@ def add_adapter(model: Any, source: Source, options: LoadOptions, task_type: str
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if source.adapter:
         peft = load_package("peft", f"{source.adapter} (a LoRA adapter)")
-        found = peft.PeftConfig.from_pretrained(source.adapter).task_type
+        found = read_adapter_config(source.adapter, options).task_type
         if found not in (None, task_type):
             raise InputError(
                 f"{source.adapter}: this student takes adapters of the task {task_type}; got {found}, whose weights "
                 "would not fit; merge it into its base model first (peft's merge_and_unload) and name that folder"
             )
         with tensors_alone(source.adapter):
-            adapted = peft.PeftModel.from_pretrained(model, source.adapter, is_trainable=options.training)
+            adapted = peft.PeftModel.from_pretrained(
+                model, source.adapter, is_trainable=options.training, cache_dir=options.cache_dir
+            )
         if options.training:
             return adapted
         with warnings.catch_warnings():  # T5's config says "tied" of FLAN-T5's untied head, which peft then notices

@@ -80,7 +80,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     set_config_pad(config, pad)
     # PairRM-hf keeps its backbone under pretrained_model
     model, missing = load_model(pair_class(parent), source, options, config, key_mapping={r"^pretrained_model\.": ""})
-    refuse_random(source, missing, HEAD if options.training else adapter_modules(source), INCOMPLETE)
+    refuse_random(source, missing, HEAD if options.training else adapter_modules(source, options), INCOMPLETE)
     if new_markers:
         start_markers(model, tokenizer, ids)
     return finish(source, tokenizer, model, settings, options)

@@ -109,7 +109,7 @@ def load(source: Source, settings: RerankerSettings, options: LoadOptions) -> Lo
     config.num_metrics = wanted
     set_config_pad(config, pad)
     model, missing = load_model(summa_class(parent), source, options, config)
-    refuse_random(source, missing, ("mixture",) if options.training else adapter_modules(source), INCOMPLETE)
+    refuse_random(source, missing, ("mixture",) if options.training else adapter_modules(source, options), INCOMPLETE)
     model = add_adapter(model, source, options, "FEATURE_EXTRACTION", ("mixture",))
     settings = replace(settings, pad_token_id=pad, pair_encoding=True)
     return Loaded(tokenizer, model, fit_positions(settings, model))

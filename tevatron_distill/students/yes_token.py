@@ -152,7 +152,7 @@ def load_causal(source: Source, config: Any, settings: RerankerSettings, options
     if converted:
         check_one_label(source, config)
     config.num_labels = 1
-    row = None if converted or "score" in adapter_modules(source) else yes_row(source, settings, options)
+    row = None if converted or "score" in adapter_modules(source, options) else yes_row(source, settings, options)
     model, missing = load_model(classifier_class(config), source, options, config)
     refuse_random(source, missing, () if converted and not source.adapter else ("score",), INCOMPLETE)
     if row is not None:
