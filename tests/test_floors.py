@@ -24,7 +24,7 @@ FLOORS = [
     {"teachers"},
     {"arguments"},
     {"training_arguments"},
-    {"trainer", "report"},
+    {"trainer", "report", "adapters"},
     {"export"},
     {"driver"},
 ]

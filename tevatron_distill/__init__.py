@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tevatron_distill.adapters.pyterrier import pyterrier_transformer
+    from tevatron_distill.adapters.trl import RerankerReward
     from tevatron_distill.collator import GroupCollator
     from tevatron_distill.dataset import TeacherPermutationDataset
     from tevatron_distill.export.cross_encoder import load_cross_encoder
@@ -40,6 +42,7 @@ _HOME = {
     "LOSSES": "losses",
     "Passage": "schema",
     "Reranker": "reranker",
+    "RerankerReward": "adapters.trl",
     "STUDENTS": "students",
     "TeacherPermutationDataset": "dataset",
     "evaluate": "metrics",
@@ -47,6 +50,7 @@ _HOME = {
     "load_cross_encoder": "export.cross_encoder",
     "load_groups": "formats",
     "load_student": "students",
+    "pyterrier_transformer": "adapters.pyterrier",
     "read_qrels": "formats.qrels",
     "read_run": "formats.runs",
     "write_groups": "formats.groups",
@@ -66,12 +70,14 @@ __all__ = [
     "InputError",
     "Passage",
     "Reranker",
+    "RerankerReward",
     "TeacherPermutationDataset",
     "evaluate",
     "load_candidates",
     "load_cross_encoder",
     "load_groups",
     "load_student",
+    "pyterrier_transformer",
     "read_qrels",
     "read_run",
     "write_groups",

@@ -38,6 +38,7 @@ PACKAGES: dict[str, Package] = {
     "onnxruntime": Package("onnxruntime", "onnx"),
     "openai": Package("openai", "openai"),
     "peft": Package("peft", "lora"),
+    "pyterrier": Package("pyterrier"),
     "pyserini": Package("pyserini", "pyserini"),
     "ray": Package("Ray", "ray"),
     "sentence_transformers": Package("sentence-transformers", "st"),
