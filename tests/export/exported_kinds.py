@@ -156,6 +156,15 @@ KINDS: dict[str, Kind] = {
     "pairs": Kind("pair_ranker", build_bert),
     "pairs, llama": Kind("pair_ranker", build_causal, ("llama",)),
     "colbert": Kind("colbert", build_bert),
+    "colbert of pylate": Kind(
+        "colbert",
+        build_bert,
+        (),
+        {"colbert_convention": "pylate", "colbert_dim": 16, "query_max_len": 24, "passage_max_len": 64},
+    ),
+    "colbert of open-retrievals": Kind(
+        "colbert", build_bert, (), {"colbert_convention": "open_retrievals", "colbert_dim": 16}
+    ),
     "summa": Kind("summa_reranker", build_bert, (), {"metrics": ("bleu",)}),
     "listwise": Kind("listwise", build_causal, ("llama",)),
 }

@@ -216,7 +216,7 @@ def test_prefixes_of_an_encoder_with_segments_are_refused(bert_classifier_folder
         export_student(str(tmp_path / "student"), tmp_path / "hub")
 
 
-@pytest.mark.parametrize("name", ["colbert", "summa", "listwise", "pairs, llama"])
+@pytest.mark.parametrize("name", ["summa", "colbert of open-retrievals", "pairs, llama"])
 def test_a_student_that_no_library_knows_is_refused_with_what_fits(name, student, tmp_path):
     with pytest.raises(InputError, match=r"formats that fit: "):
         export_student(str(student(name)), tmp_path / "hub")

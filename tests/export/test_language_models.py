@@ -115,6 +115,12 @@ def test_t5_is_what_transformers_4_and_5_read_alike(name, student, tmp_path):
             assert float(logits[settings.yes_token_id] - no) == pytest.approx(expected, abs=1e-4, rel=1e-4)
 
 
+def test_a_listwise_student_is_a_plain_language_model(student, tmp_path):
+    differences = export_student(str(student("listwise")), tmp_path / "lm")
+    assert differences.keys() == {"transformers", "tevatron_distill"}
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "lm").generate(torch.tensor([[3, 4]]), max_new_tokens=1).ndim
+
+
 def test_t5_in_another_form_is_refused_with_what_fits(student, tmp_path):
     with pytest.raises(InputError, match=r"causal language model.*formats that fit: hub, seq2seq_lm, onnx"):
         export_student(str(student("t5 yes")), tmp_path / "x", "causal_lm")

@@ -56,6 +56,18 @@ def test_a_missing_library_names_the_extra(student, monkeypatch):
         tevatron_distill.load_cross_encoder(student("t5 yes"))
 
 
+@pytest.mark.parametrize("name", ["colbert", "colbert of pylate"])
+def test_colbert_is_a_multi_vector_encoder(name, student, tmp_path):
+    assert "sentence-transformers" in export_student(str(student(name)), tmp_path / "hub")
+    model = sentence_transformers.MultiVectorEncoder(str(tmp_path / "hub"), device="cpu")
+    query = model.encode_query([QUERY], show_progress_bar=False)
+    texts = [text.strip() for text in DOCUMENTS]
+    scores = model.similarity(query, model.encode_document(texts, show_progress_bar=False)).flatten().tolist()
+    scale = 1.0 if name == "colbert of pylate" else 0.02
+    assert [score / scale for score in scores] == pytest.approx(our_scores(student(name)), abs=1e-3, rel=1e-4)
+    assert our_scores(tmp_path / "hub") == pytest.approx(our_scores(student(name)), abs=1e-4, rel=1e-5)
+
+
 def test_simcls_is_a_bi_encoder(student, tmp_path):
     export_student(str(student("simcls")), tmp_path / "hub")
     model = sentence_transformers.SentenceTransformer(str(tmp_path / "hub"), device="cpu")

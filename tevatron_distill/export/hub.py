@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 
 from tevatron_distill.export.bi_encoder import write_bi_encoder
 from tevatron_distill.export.folder import save_model, save_tokenizer
+from tevatron_distill.export.list_model import write_list_model
+from tevatron_distill.export.multi_vector import write_multi_vector
 from tevatron_distill.export.original import Original
 from tevatron_distill.export.pairrm import write_pairrm
 from tevatron_distill.export.rescoring import (
@@ -30,21 +33,27 @@ from tevatron_distill.students.cross_encoder import JoinedRows, PairRows
 from tevatron_distill.students.sample import TOLERANCE
 from tevatron_distill.students.special_tokens import BARE, read_special_tokens
 
+OTHERS: dict[str, Callable[[Original, Path], Readers]] = {
+    "colbert": write_multi_vector,
+    "listwise": write_list_model,
+    "pair_ranker": write_pairrm,
+    "simcls": write_bi_encoder,
+}
+"""Students that are no classifier → the form that their own libraries load."""
+
 
 def write_hub(original: Original, folder: Path) -> Readers:
     """Write the form in which a student's kind is loaded elsewhere.
 
-    It is a sequence classifier of one label (cross-encoders and language models), T5's own language model, a bi-encoder
-    of sentence-transformers (simcls), or PairRM's folder (pair_ranker).
+    It is a sequence classifier of one label (cross-encoders and language models), T5's own language model, or what
+    `OTHERS` writes.
 
     Raises:
         InputError: if there is none for its kind.
     """
     kind = original.layout.settings.student
-    if kind == "simcls":
-        return write_bi_encoder(original, folder)
-    if kind == "pair_ranker":
-        return write_pairrm(original, folder)
+    if kind in OTHERS:
+        return OTHERS[kind](original, folder)
     if not isinstance(original.layout, PointLayout) or kind == "summa_reranker":
         raise original.misfit("hub", "is what other libraries load, and there is none for this kind of student")
     if original.config.is_encoder_decoder:

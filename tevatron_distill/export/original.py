@@ -71,7 +71,7 @@ def fitting(original: Original) -> list[str]:
     settings, seq2seq = original.layout.settings, original.config.is_encoder_decoder
     kind = settings.student
     fits = {
-        "hub": kind in ("cross_encoder", "yes_token", "llm_ranker", "simcls", "pair_ranker"),
+        "hub": kind != "summa_reranker",
         "causal_lm": settings.yes_token_id is not None and not seq2seq,
         "seq2seq_lm": settings.yes_token_id is not None and seq2seq,
         "adapter": original.source.adapter is not None,
