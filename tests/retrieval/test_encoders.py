@@ -88,6 +88,20 @@ def test_a_plain_folder_gives_the_vectors_of_its_own_library(name, request, tmp_
         np.testing.assert_allclose(vectors, theirs(folder, side, normalize=cosine), rtol=1e-4, atol=1e-5)
 
 
+def test_a_transformer_in_a_folder_of_its_own_is_found(bert_folder, tmp_path):
+    plain = sentence_folder(bert_folder, tmp_path / "plain", {"pooling_mode": "mean"})
+    nested = tmp_path / "nested"
+    shutil.copytree(plain, nested / "0_Transformer", ignore=shutil.ignore_patterns("modules.json", "1_Pooling"))
+    shutil.copytree(plain / "1_Pooling", nested / "1_Pooling")
+    modules = json.loads((plain / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (nested / "modules.json").write_text(json.dumps(modules))
+    vectors = [
+        load_encoder(str(one), EncoderSettings(), EncoderOptions()).encode(TEXTS, "query") for one in (plain, nested)
+    ]
+    np.testing.assert_array_equal(*vectors)
+
+
 def test_a_prompt_that_is_named_passage_is_the_one_of_passages(bert_folder, tmp_path):
     # sentence-transformers 6.2's encode_document means to take it, and takes the empty one of its own "document"
     from sentence_transformers import SentenceTransformer

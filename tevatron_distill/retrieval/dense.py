@@ -22,7 +22,7 @@ from tevatron_distill.schema import InputError, Passage
 
 logger = logging.getLogger(__name__)
 
-QUERIES = 1024
+QUERIES = 512
 """Queries that are searched in one pass over the collection."""
 
 
