@@ -92,6 +92,10 @@ EXPORTED = {
     "decoder, Yes, onnx": (build_causal, "yes_token", "onnx", ()),
     "T5": (build_t5, "yes_token", "hub", ()),
     "bi-encoder": (build_bert, "simcls", "hub", ()),
+    "ColBERT": (build_bert, "colbert", "hub", ()),
+    "ColBERT, projected": (build_bert, "colbert", "hub", ("--colbert_dim", "16")),
+    "ColBERT, onnx": (build_bert, "colbert", "onnx", ()),
+    "bi-encoder, onnx": (build_bert, "simcls", "onnx", ()),
     "PairRM": (build_bert, "pair_ranker", "pairrm", ()),
 }
 LIBRARIES = {
@@ -105,6 +109,10 @@ LIBRARIES = {
     "decoder, Yes, onnx": {"onnxruntime"},
     "T5": {"transformers", "sentence-transformers"},
     "bi-encoder": {"sentence-transformers"},
+    "ColBERT": {"transformers", "sentence-transformers"},
+    "ColBERT, projected": {"sentence-transformers"},
+    "ColBERT, onnx": {"onnxruntime"},
+    "bi-encoder, onnx": {"onnxruntime"},
     "PairRM": set(),
 }
 OURS = {"tevatron_distill", "onnxruntime, by tevatron_distill"}
