@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import warnings
@@ -15,6 +14,7 @@ from huggingface_hub.utils import _http
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tevatron_distill.driver import export as driver
+from tevatron_distill.driver.common import run_main
 from tevatron_distill.export import push as pushing
 from tevatron_distill.export.push import check_push, command, push
 from tevatron_distill.schema import InputError
@@ -262,26 +262,14 @@ def test_the_driver_pushes_what_it_has_exported(online, bert_classifier_folder, 
     assert f"pushed to {server.url}/org/student" in caplog.text
 
 
-def test_a_push_that_fails_ends_the_program_with_one_sentence_and_leaves_the_folder(bert_classifier_folder, tmp_path):
-    words = ["--model_name_or_path", bert_classifier_folder, "--output_dir", tmp_path / "out"]
-    with HubServer({"preupload": [403] * 9}) as server:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "tevatron_distill.driver.export",
-                *words,
-                "--push_to_hub",
-                "--hub_model_id",
-                "org/s",
-            ],
-            env={**os.environ, "HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert done.returncode == 1
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert line.endswith(f"then go on with: hf upload org/s {tmp_path / 'out'} .")
-    assert "Traceback" not in done.stderr
+def test_a_push_that_fails_ends_the_program_with_one_sentence_and_leaves_the_folder(
+    online, bert_classifier_folder, tmp_path, capsys
+):
+    online({"preupload": [403] * 9})
+    words = ["--model_name_or_path", str(bert_classifier_folder), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as caught:
+        run_main(driver.main, [*words, "--push_to_hub", "--hub_model_id", "org/student"])
+    assert caught.value.code == 1
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.endswith(f"then go on with: hf upload org/student {tmp_path / 'out'} .")
     assert (tmp_path / "out" / "README.md").is_file()
