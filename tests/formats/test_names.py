@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import types
 from typing import NamedTuple
 
@@ -220,7 +221,6 @@ def stand_in(documents=(), failing=False):
 
 @pytest.fixture
 def registered(monkeypatch):
-    library = pytest.importorskip("ir_datasets", reason="pip install ir_datasets")
     names = {
         "toy": stand_in([Document(one.docid, one.text, one.title) for one in PASSAGES]),
         "toy/web": stand_in([Web("d1", "http://x", "T", "words")]),
@@ -228,7 +228,9 @@ def registered(monkeypatch):
         "toy/judged": stand_in(),
         "toy/far": stand_in([Tweet("d1", "words")], failing=True),
     }
-    monkeypatch.setattr(library, "load", lambda name: names[name])
+    library = types.ModuleType("ir_datasets")
+    library.load = names.__getitem__
+    monkeypatch.setitem(sys.modules, "ir_datasets", library)
 
 
 def test_an_id_of_ir_datasets_is_corpus_queries_and_judgements(registered, tmp_path, monkeypatch, capsys):
@@ -242,6 +244,24 @@ def test_an_id_of_ir_datasets_is_corpus_queries_and_judgements(registered, tmp_p
     evaluate(["--run_path", "run.trec", "--qrels_path", "irds:toy", "--measures", "RR@10", "--output_path", "m.json"])
     assert "1.0000" in capsys.readouterr().out
     assert json.loads((tmp_path / "m.json.run_config.json").read_text())["inputs"].keys() == {"run.trec"}
+
+
+@pytest.mark.retrieval
+def test_the_library_itself_gives_a_collection_of_its_registry(tmp_path):
+    library = pytest.importorskip("ir_datasets", reason='pip install "tevatron-distill[ir]"')
+    (tmp_path / "docs.tsv").write_text("d1\tred cat\n007\tgreen dog\n")
+    (tmp_path / "queries.tsv").write_text("q1\tred\nq2\tgreen\nq3\tblue\n")
+    (tmp_path / "qrels").write_text("q1 0 d1 2\nq2 0 007 1\n")
+    files = {name: str(tmp_path / name) for name in ("docs.tsv", "queries.tsv", "qrels")}
+    local = library.create_dataset(
+        docs_tsv=files["docs.tsv"], queries_tsv=files["queries.tsv"], qrels_trec=files["qrels"]
+    )
+    library.registry.register("tevatron-distill-toy", local)
+    assert list(read_corpus("irds:tevatron-distill-toy")) == [Passage("d1", "red cat"), Passage("007", "green dog")]
+    assert read_queries("irds:tevatron-distill-toy") == QUERIES
+    assert read_qrels("irds:tevatron-distill-toy") == QRELS["test"]
+    with pytest.raises(InputError, match="knows no dataset of this id"):
+        read_queries("irds:tevatron-distill-toy/none")
 
 
 @pytest.mark.parametrize(
