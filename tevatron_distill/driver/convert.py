@@ -19,6 +19,7 @@ from tevatron_distill.formats.qrels import read_qrels
 from tevatron_distill.formats.reading import Tally
 from tevatron_distill.formats.runs import read_run, write_run
 from tevatron_distill.formats.texts import find_passages, join_list
+from tevatron_distill.progress import progress
 from tevatron_distill.schema import Candidates, Group, InputError, Qrels
 
 logger = logging.getLogger(__name__)
@@ -68,8 +69,9 @@ def convert_to_groups(args: ConvertArguments) -> None:
     """
     tally = Tally(skip=True)
     try:
+        made = mine_groups(args, tally) if args.run_path is not None else read_rows(args, tally)
         groups = check_groups(
-            mine_groups(args, tally) if args.run_path is not None else read_rows(args, tally),
+            progress(made, desc="groups", unit="group"),
             args.run_path or " ".join(args.input),
             tally,
         )

@@ -16,7 +16,7 @@ VERBS = {
     "rerank": "rank candidates with a student",
     "evaluate": "measure runs against judgements",
     "report": "show measures, times, curves and every query on one page",
-    "export": "make a plain folder of a training's checkpoint or of an adapter",
+    "export": "write a student as the folder that other libraries load",
     "merge": "put together what the shards of a job array have made",
     "convert": "turn a run into other columns, or rows of any project into groups",
     "doctor": "say what is installed, what is missing and the command that brings it",

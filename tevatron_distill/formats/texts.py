@@ -16,8 +16,13 @@ def find_passages(
     source: str, wanted: Collection[str], config: str | None = None, split: str | None = None
 ) -> dict[str, Passage]:
     """The texts of these docids; a collection of any size is read once, and only these are kept."""
-    corpus = progress(read_corpus(source, config, split), desc="corpus", unit="passage")
-    return {passage.docid: passage for passage in corpus if passage.docid in wanted}
+    found: dict[str, Passage] = {}
+    with progress(total=len(wanted), desc="texts", unit="passage") as bar:  # how long the collection is, nobody knows
+        for passage in read_corpus(source, config, split):
+            if passage.docid in wanted:
+                found[passage.docid] = passage
+                bar.update()
+    return found
 
 
 def join_texts(
