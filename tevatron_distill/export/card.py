@@ -26,7 +26,7 @@ from tevatron_distill.export.facts import (
     training_record,
 )
 from tevatron_distill.export.results import Measured, Results
-from tevatron_distill.export.snippets import PAIRS, Snippet, snippets
+from tevatron_distill.export.snippets import ENCODERS, PAIRS, Snippet, snippets
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.loading import ADAPTER_FILE
@@ -166,7 +166,7 @@ def card_data(
     arguments, report = record.get("arguments") or {}, record.get("report") or {}
     libraries = {one.library for one in found}
     crosses = "LangChain" in libraries
-    sentence = crosses or (settings.student == "simcls" and "sentence-transformers" in libraries)
+    sentence = crosses or (settings.student in ENCODERS and "sentence-transformers" in libraries)
     tags = ["sentence-transformers"] if sentence else []
     tags += ["cross-encoder"] if crosses else []
     tags += ["reranker", "distillation", "tevatron_distill", settings.student.replace("_", "-")]
