@@ -18,7 +18,10 @@ class EvaluateArguments(CandidateArguments):
         metadata={"help": first("in", "one or more runs; the others are compared with the first")}
     )
     qrels_path: str | None = field(
-        default=None, metadata={"help": first("in", "judgements: TREC's four columns or BEIR's three")}
+        default=None,
+        metadata={
+            "help": first("in", "judgements: TREC's four columns, BEIR's three, or NAME:SPLIT of a dataset, or irds:ID")
+        },
     )
     measures: list[str] = field(
         default_factory=lambda: ["nDCG@10", "RR@10", "R@100"],

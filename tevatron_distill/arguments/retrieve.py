@@ -24,7 +24,7 @@ class RetrieveArguments:
     )
     corpus_path: str | None = field(
         default=None,
-        metadata={"help": first("in", "collection: a BEIR folder, .jsonl, .tsv, or a dataset's name")},
+        metadata={"help": first("in", "collection: a BEIR folder, .jsonl, .tsv, a dataset's name, or irds:ID")},
     )
     corpus_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --corpus_path"})
     corpus_data_config: str | None = field(default=None, metadata={"help": "config of a collection loaded by name"})
@@ -33,7 +33,7 @@ class RetrieveArguments:
     )
     queries_path: str | None = field(
         default=None,
-        metadata={"help": first("in", "queries: a BEIR folder, .jsonl, .tsv, or a dataset's name")},
+        metadata={"help": first("in", "queries: a BEIR folder, .jsonl, .tsv, a dataset's name, or irds:ID")},
     )
     query_data_name: str | None = field(default=None, metadata={"help": "Tevatron's name for --queries_path"})
     query_data_config: str | None = field(default=None, metadata={"help": "config of queries loaded by name"})
