@@ -177,10 +177,11 @@ def trained(name: str, make_folder: Callable[..., Path], tmp_path_factory: Any) 
     if name in _made:
         return _made[name]
     kind = KINDS[name]
+    base = make_folder(kind.build, *kind.arguments)
     torch.manual_seed(3)
     length = 1000 if kind.student == "listwise" else 400 if kind.settings.get("prompt") == "qwen3_reranker" else ROW
     loaded = load_student(
-        str(make_folder(kind.build, *kind.arguments)),
+        str(base),
         kind.student,
         options=LoadOptions(training=True, lora=LoraOptions(r=4) if kind.lora else None),
         settings={"rerank_max_len": length, **kind.settings},

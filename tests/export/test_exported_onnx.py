@@ -51,7 +51,8 @@ def test_onnxruntime_and_tokenizers_score_as_the_student_does(name, student, tmp
     ours = [our_scores(student(name))[place] for place in SHORT]
     assert scores_without_torch(tmp_path / "onnx") == pytest.approx(ours, abs=1e-4, rel=1e-4)
     names = {path.name for path in (tmp_path / "onnx").iterdir()}
-    assert names == {"model.onnx", "onnx.json", "tokenizer.json", "config.json", "reranker_config.json"}
+    wanted = {"model.onnx", "onnx.json", "tokenizer.json", "config.json", "reranker_config.json"}
+    assert names - {"README.md"} == wanted
 
 
 def test_eight_bits_are_near_and_the_record_says_how_near(student, tmp_path, caplog):
@@ -64,9 +65,8 @@ def test_eight_bits_are_near_and_the_record_says_how_near(student, tmp_path, cap
     assert json.loads((tmp_path / "onnx" / "onnx.json").read_text())["dtype"] == "int8"
 
 
-@pytest.mark.parametrize("name", ["passage first", "simcls"])
-def test_rows_that_are_no_text_are_left_to_the_caller(name, student, tmp_path, caplog):
-    export_student(str(student(name)), tmp_path / "onnx", "onnx")
+def test_rows_that_are_no_text_are_left_to_the_caller(student, tmp_path, caplog):
+    export_student(str(student("passage first")), tmp_path / "onnx", "onnx")
     assert "make rows as the student does" in caplog.text
 
 
