@@ -91,7 +91,7 @@ class Reranker(Comparisons, Ranking):
 
         Args:
             path: a folder or a name on the hub.
-            student: name in ``STUDENTS``; None for what the folder says, else ``cross_encoder``.
+            student: name in ``STUDENTS``; None for what the folder or a released name says, else ``cross_encoder``.
             device: where it runs; None takes a GPU where there is one.
             dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (the folder's own); None is float32 on a CPU and
                 the folder's own elsewhere.
