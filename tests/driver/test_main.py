@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -56,6 +57,15 @@ def test_an_interruption_ends_with_the_shells_status():
 def test_only_dataclass_instances_become_a_mapping():
     with pytest.raises(TypeError, match="dataclass instances"):
         common.as_mapping({"a": 1})
+
+
+def test_a_token_of_the_hub_is_not_recorded():
+    @dataclasses.dataclass
+    class Arguments:
+        hub_token: str = "hf_secret"
+        yes_token: str = "Yes"
+
+    assert common.as_mapping(Arguments()) == {"yes_token": "Yes"}
 
 
 def test_retrieve_evaluate_and_convert_work_without_torch(tmp_path):

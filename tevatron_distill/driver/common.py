@@ -39,11 +39,14 @@ def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
         raise SystemExit(130) from None
 
 
+SECRET = ("hub_token",)
+
+
 def as_mapping(*arguments: object) -> dict[str, object]:
-    """The fields of a driver's dataclasses in one mapping, for the run's record."""
+    """The fields of a driver's dataclasses in one mapping, for the run's record; tokens of the hub are nobody's."""
     fields: dict[str, object] = {}
     for instance in arguments:
         if not dataclasses.is_dataclass(instance) or isinstance(instance, type):
             raise TypeError(f"as_mapping takes dataclass instances; got {instance!r}")
         fields |= {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
-    return fields
+    return {name: value for name, value in fields.items() if name not in SECRET}

@@ -40,6 +40,7 @@ PACKAGES = (
 # Flags that say what to do with old output, or who works, not what the new output is.
 NOT_COMPARED = frozenset(
     {"overwrite_output_dir", "resume_from_checkpoint", "max_unparsed", "run_path", "permutation_path", "disable_tqdm"}
+    | {"hub_token"}
     | {"base_url", "concurrency", "request_timeout", "max_retries", "max_cost", "plan", "tokens_per_second"}
     | {"price_per_million_input", "price_per_million_output"}
     | {"num_shards", "shard_index", "executor", "ray_address", "ray_actors"}
