@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5ForConditionalGeneration
 
+from tevatron_distill.arguments import export as arguments
 from tevatron_distill.driver import export as driver
-from tevatron_distill.export import export_student
+from tevatron_distill.export import EXPORTS, export_student
+from tevatron_distill.reranker.onnx import ONNX_DTYPES
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import load_student
 
@@ -162,6 +164,10 @@ def test_the_command_exports_a_students_folder_and_a_checkpoint(student, tmp_pat
     driver.main([*words[:3], str(tmp_path / "deep" / "onnx"), "--format", "onnx"])
     assert (tmp_path / "deep" / "onnx" / "model.onnx").is_file()
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["onnx"]
+
+
+def test_the_flags_choices_are_the_tables():
+    assert (arguments.FORMATS, arguments.ONNX_DTYPES) == (tuple(EXPORTS), ONNX_DTYPES)
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,14 @@ def test_text_is_cut_by_tokens_and_stays_as_it_was_written(bert_folder):
     assert cut_text(tokenizer, text, 100) == text
     assert cut_text(tokenizer, text, 3) == "the  cat sat"
     assert cut_text(tokenizer, text, 0) == ""
+
+
+def test_a_cut_inside_of_a_character_of_several_tokens_leaves_it_out(tmp_path):
+    """Else the text would not become shorter, and whoever cuts until a row fits would never end."""
+    tokenizer = train_byte_level(tmp_path, pad="<pad>")
+    text = "kůň 東京 cat"
+    whole = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert whole > len(text)
+    for length in range(whole):
+        assert len(tokenizer(cut_text(tokenizer, text, length), add_special_tokens=False)["input_ids"]) <= length
+    assert cut_text(tokenizer, text, whole) == text
