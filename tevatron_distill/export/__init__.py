@@ -71,12 +71,12 @@ def export_student(
         raise InputError(f"--format must be one of {', '.join(EXPORTS)}; got {format!r}")
     with new_folder(output, overwrite) as folder:
         original = Original(path, load_student(path), onnx_dtype)
-        expected, notes = original.expected, original.notes
+        expected, notes, unit = original.expected, original.notes, original.unit
         readers = EXPORTS[format](original, folder)
         del original  # or its weights would stay beside those of each library
         if format not in WITHOUT_WEIGHTS:
             readers["tevatron_distill"] = lambda: scores(load_student(str(folder)))
-        differences = {name: check(path, expected, read(), name) for name, read in readers.items()}
+        differences = {name: check(path, expected, read(), name, unit) for name, read in readers.items()}
         write_card(folder, origin or path, format, name=str(output), options=card, notes=notes)
     for note in notes:
         logger.warning("%s: %s", output, note)

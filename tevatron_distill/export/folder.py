@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from tevatron_distill.schema import InputError
 
@@ -69,15 +72,17 @@ def save_tokenizer(tokenizer: Any, folder: Path, **values: Any) -> None:
     write_json(path, {**config, **general, "truncation_side": "right", **values})
 
 
-def save_model(model: Any, folder: Path, **values: Any) -> None:
+def save_model(model: Any, folder: Path, without: str = "", **values: Any) -> None:
     """Save a model, with further keys in its config, so that transformers 4 and 5 read the same from it.
 
     Args:
         model: of transformers.
         folder: where it is saved.
+        without: weights whose names begin so are left out; empty for none.
         values: keys of ``config.json``.
     """
-    model.save_pretrained(folder)
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
+    model.save_pretrained(folder, state_dict=state if without else None)
     path = folder / "config.json"
     config = read_json(path)
     rope = config.get("rope_parameters") or {}
@@ -86,3 +91,14 @@ def save_model(model: Any, folder: Path, **values: Any) -> None:
         if rope.get("rope_type", "default") != "default":
             config["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
     write_json(path, {**config, **values})
+
+
+def save_plainly(tokenizer: Any, folder: Path, max_length: int | None = None) -> Tokenizer:
+    """Write ``tokenizer.json`` with padding on the right, and cutting where asked for; returns what it says."""
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.enable_padding(direction="right", pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    backend.no_truncation()
+    if max_length is not None:
+        backend.enable_truncation(max_length)
+    backend.save(str(folder / "tokenizer.json"))
+    return backend

@@ -1,97 +1,152 @@
-"""ColBERT as PyLate's folder, which sentence-transformers 6 opens as a MultiVectorEncoder."""
+"""ColBERT as a MultiVectorEncoder of sentence-transformers 6, whose encoder transformers opens by itself."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
 
+from tevatron_distill.export.bi_encoder import NORMALIZE
 from tevatron_distill.export.folder import save_model, save_tokenizer, write_json
 from tevatron_distill.export.original import Original
-from tevatron_distill.export.rescoring import STRIPPED, Readers
-from tevatron_distill.layouts import RerankerSettings
+from tevatron_distill.export.rescoring import PAIRS, Readers
+from tevatron_distill.export.sentence_files import TRANSFORMER
+from tevatron_distill.export.vector_rows import Side, VectorRows, check_rows, plain_tokenizer, vector_rows
+from tevatron_distill.layouts import DualLayout
+from tevatron_distill.layouts.similarity import MaxSim
 
-MODULES = (("sentence_transformers.models.Transformer", ""), ("pylate.models.Dense.Dense", "1_Dense"))
+DENSE = "sentence_transformers.base.modules.dense.Dense"
+MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
+DENSE_FOLDER = "1_Dense"
 
 
 def write_multi_vector(original: Original, folder: Path) -> Readers:
-    """Write an encoder and the linear layer on its tokens, with markers, lengths and what does not count.
+    """Write an encoder, the projection of its token vectors, and which of them count.
 
-    The score is MaxSim: its sum over the query's tokens as PyLate takes it, or its mean (sentence-transformers'
-    ``meanmaxsim``), which orders the passages of a query alike.
+    The similarity is MaxSim, as the mean over the query's tokens or as their sum; the student's score is that divided
+    by its temperature, of which sentence-transformers knows nothing.
 
     Raises:
-        InputError: if the student has another convention, or prefixes.
+        InputError: if rows or scores are none that sentence-transformers has.
     """
-    settings, model = original.layout.settings, original.loaded.model
-    convention, prefixes = settings.colbert_convention, settings.query_prefix or settings.passage_prefix
-    if convention not in ("pylate", "mean") or prefixes or settings.count_special_tokens is False:
-        raise original.misfit("hub", "is PyLate's folder, of the conventions pylate and mean, without prefixes")
-    save_model(model, folder)
-    save_tokenizer(original.loaded.tokenizer, folder, padding_side="right")
-    settings.save(folder)
-    write_dense(model, folder / "1_Dense")
+    layout, model = original.layout, original.loaded.model
+    if not isinstance(layout, DualLayout) or layout.settings.student != "colbert":
+        raise original.misfit("hub", "is an encoder of token vectors here")
+    tokenizer = plain_tokenizer(original)
+    rows = vector_rows(layout, tokenizer)
+    if rows.zeros_below is not None or rows.query.start or rows.passage.start:
+        raise original.misfit("hub", "cannot leave the first token out, nor count padding (open_retrievals)")
+    if rows.query.behind or rows.passage.behind:
+        raise original.misfit("hub", "can put words before a text, and none behind it (query_prefix, passage_prefix)")
+    check_rows(original, tokenizer, rows)
+    linear = model.linear if model.config.colbert_dim else None
+    save_model(model, folder, without="linear.")
+    longest = max(rows.query.max_length, rows.passage.max_length)
+    save_tokenizer(tokenizer, folder, model_max_length=longest, padding_side="right")
+    layout.settings.save(folder)
+    if linear is not None:
+        write_dense(linear, folder / DENSE_FOLDER)
+    write_sentence_files(folder, rows, tokenizer, linear is not None)
+    if rows.temperature != 1.0:
+        original.notes.append(f"the student's score is MaxSim divided by {rows.temperature:g}")
+    if rows.passage.folded:
+        original.notes.append(
+            "this tokenizer tells white space apart: make single spaces of a passage's first, as the student does "
+            "(`' '.join(passage.split())`)"
+        )
+    readers: Readers = {"transformers": partial(read_token_vectors, folder, rows)}
+    if original.has_library("sentence_transformers", "sentence-transformers", "st"):
+        readers["sentence-transformers"] = partial(read_multi_vector, folder, rows)
+    return readers
+
+
+def write_dense(linear: Any, folder: Path) -> None:
+    """Write the projection as a module of sentence-transformers."""
+    folder.mkdir()
+    weights = {f"linear.{name}": value.detach().contiguous() for name, value in linear.named_parameters()}
+    save_file(weights, folder / "model.safetensors")
+    config = {"in_features": linear.in_features, "out_features": linear.out_features}
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    identity = "torch.nn.modules.linear.Identity"
+    bias = linear.bias is not None
+    write_json(folder / "config.json", {**config, "bias": bias, "activation_function": identity, **names})
+
+
+def write_sentence_files(folder: Path, rows: VectorRows, tokenizer: Any, projected: bool) -> None:
+    """Write ``modules.json`` and what belongs to it."""
+    kinds = [(TRANSFORMER, ""), *([(DENSE, DENSE_FOLDER)] if projected else [])]
+    kinds += [(kind, f"{len(kinds) + n}_{kind.rpartition('.')[2]}") for n, kind in enumerate((MASK, NORMALIZE))]
+    modules = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (kind, path) in enumerate(kinds)]
+    write_json(folder / "modules.json", modules)
+    mask, normalize = (folder / path for _, path in kinds[-2:])
+    mask.mkdir()
+    normalize.mkdir()
+    tasks = [name for name, side in (("query", rows.query), ("document", rows.passage)) if side.skipped]
+    words = tokenizer.convert_ids_to_tokens(rows.passage.skipped)
+    write_json(mask / "config.json", {"skiplist_words": words, "skiplist_tasks": tasks, "keep_only_token_ids": None})
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    write_json(normalize / "config.json", names)
+    query, lengths = rows.query, {"query_length": rows.query.max_length, "document_length": rows.passage.max_length}
+    expansion = None
+    if query.filler is not None:
+        token = tokenizer.convert_ids_to_tokens(query.filler)
+        expansion = {"strategy": "fixed", "attend": query.attended, "token": token, "length": query.max_length}
     write_json(
-        folder / "modules.json",
-        [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (kind, path) in enumerate(MODULES)],
+        folder / "sentence_bert_config.json",
+        {"transformer_task": "feature-extraction", **lengths, "query_expansion": expansion},
     )
-    lengths = (settings.query_max_len or 0, settings.passage_max_len or 0)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max(lengths), "do_lower_case": False})
     write_json(
         folder / "config_sentence_transformers.json",
         {
-            "model_type": "ColBERT",
-            "query_prefix": settings.query_marker or "",
-            "document_prefix": settings.passage_marker or "",
-            "query_length": lengths[0],
-            "document_length": lengths[1],
-            "do_query_expansion": bool(settings.query_expansion),
-            "attend_to_expansion_tokens": bool(settings.attend_to_expansion),
-            "skiplist_words": list(settings.skiplist or ()),
-            "similarity_fn_name": "MaxSim" if convention == "pylate" else "meanmaxsim",
-            "prompts": {},
-        },
-    )
-    if settings.temperature != 1.0:
-        original.notes.append(f"the student's score is MaxSim's divided by {settings.temperature}")
-    if original.has_library("sentence_transformers", "sentence-transformers", "st"):
-        return {"sentence-transformers": partial(read_multi_vector, folder, settings)}
-    return {}
-
-
-def write_dense(model: object, folder: Path) -> None:
-    """Write the projection as PyLate does; the identity where there is none."""
-    linear, config = getattr(model, "linear", None), model.config  # type: ignore[attr-defined]
-    weights = {"linear.weight": torch.eye(config.hidden_size)}
-    if linear is not None:
-        weights = {f"linear.{name}": value.detach().contiguous() for name, value in linear.named_parameters()}
-    width, hidden = weights["linear.weight"].shape
-    folder.mkdir()
-    save_file(weights, folder / "model.safetensors")
-    write_json(
-        folder / "config.json",
-        {
-            "in_features": hidden,
-            "out_features": width,
-            "bias": "linear.bias" in weights,
-            "activation_function": "torch.nn.modules.linear.Identity",
+            "model_type": "MultiVectorEncoder",
+            "prompts": {"query": query.before, "document": rows.passage.before},
+            "default_prompt_name": None,
+            "similarity_fn_name": "meanmaxsim" if rows.pooling == "mean" else "maxsim",
         },
     )
 
 
-def read_multi_vector(folder: Path, settings: RerankerSettings) -> Tensor:
+def given(side: Side, text: str) -> str:
+    """A text as a user hands it over, who need not put anything before it."""
+    return side.fill(text).removeprefix(side.before)
+
+
+def read_multi_vector(folder: Path, rows: VectorRows) -> Tensor:
     """Scores by sentence-transformers."""
     from sentence_transformers import MultiVectorEncoder
 
     model = MultiVectorEncoder(str(folder), device="cpu")
-    found = []
-    for query, text in STRIPPED:
-        vectors = (
-            model.encode_query([query], show_progress_bar=False),
-            model.encode_document([text], show_progress_bar=False),
-        )
-        found.append(model.similarity(*vectors).flatten())
-    return torch.cat(found).float() / (settings.temperature or 1.0)
+    queries = model.encode_query([given(rows.query, query) for query, _ in PAIRS], show_progress_bar=False)
+    passages = model.encode_document([given(rows.passage, text) for _, text in PAIRS], show_progress_bar=False)
+    return model.similarity_pairwise(queries, passages) / rows.temperature
+
+
+def read_token_vectors(folder: Path, rows: VectorRows) -> Tensor:
+    """Scores by transformers alone, and MaxSim by hand."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    dense = folder / DENSE_FOLDER / "model.safetensors"
+    linear = load_file(dense) if dense.is_file() else None
+
+    def encode(side: Side, text: str) -> Tensor:
+        ids = tokenizer(side.fill(text), truncation=True, max_length=side.max_length)["input_ids"]
+        row = side.row(list(ids))
+        mask = torch.tensor([row.attended], dtype=torch.long)
+        with torch.inference_mode():
+            vectors = model(input_ids=torch.tensor([row.input_ids]), attention_mask=mask).last_hidden_state[0]
+            if linear is not None:
+                vectors = functional.linear(vectors, linear["linear.weight"], linear.get("linear.bias"))
+        return functional.normalize(vectors, dim=-1)[torch.tensor(row.counted)]
+
+    found, similarity = [], MaxSim(rows.pooling == "mean", rows.temperature)
+    for query, text in PAIRS:
+        one, other = encode(rows.query, query), encode(rows.passage, text)
+        all_count = [torch.ones(1, len(vectors), dtype=torch.bool) for vectors in (one, other)]
+        found.append(similarity(one[None], all_count[0], other[None], all_count[1]))
+    return torch.cat(found)

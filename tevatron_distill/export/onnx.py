@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from tevatron_distill.export.folder import read_json, write_json
+from tevatron_distill.export.folder import read_json, save_plainly, write_json
+from tevatron_distill.export.onnx_vectors import write_onnx_vectors
 from tevatron_distill.export.original import Original
 from tevatron_distill.export.rescoring import CASES, PAIRS, STRIPPED, Readers
 from tevatron_distill.export.template import RowText, row_text, shows_query_first
-from tevatron_distill.layouts import PointLayout
+from tevatron_distill.layouts import DualLayout, PointLayout
 from tevatron_distill.reranker.onnx import MODEL_FILE, RECORD_FILE, export_onnx
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.cross_encoder import PairRows
@@ -26,7 +26,8 @@ def write_onnx(original: Original, folder: Path) -> Readers:
     """Write ``model.onnx``, ``onnx.json``, ``tokenizer.json``, and the configs of model and student.
 
     ``onnx.json`` names the graph's inputs, the cap on logits if there is one, and as ``text`` what stands around query
-    and passage in a row (see `RowText`), special tokens included; null where the tokenizer takes the two as a pair.
+    and passage in a row (see `RowText`), special tokens included; null where the tokenizer takes the two as a pair. Of a
+    student that encodes apart it says as ``vectors`` how rows are made and scores are computed (see `VectorRows`).
 
     Raises:
         InputError: if the student's kind is not exported (see `export_onnx`), or the extra is missing.
@@ -38,6 +39,8 @@ def write_onnx(original: Original, folder: Path) -> Readers:
     (folder / "graph").rmdir()
     model.config.save_pretrained(folder)
     layout.settings.save(folder)
+    if isinstance(layout, DualLayout):
+        return write_onnx_vectors(original, layout, folder, record)
     if not isinstance(layout, PointLayout) or not shows_query_first(layout):
         original.notes.append("a row is no text of a query and a passage behind it: make rows as the student does")
         save_plainly(original.loaded.tokenizer, folder)
@@ -74,17 +77,6 @@ def write_row_text(original: Original, layout: PointLayout, folder: Path) -> Row
             f"{original.path}: the tokenizer alone makes other rows than the student reads; nothing was written"
         )
     return text
-
-
-def save_plainly(tokenizer: Any, folder: Path, max_length: int | None = None) -> Tokenizer:
-    """Write ``tokenizer.json`` with padding on the right, and cutting where asked for; returns what it says."""
-    backend = copy.deepcopy(tokenizer.backend_tokenizer)
-    backend.enable_padding(direction="right", pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
-    backend.no_truncation()
-    if max_length is not None:
-        backend.enable_truncation(max_length)
-    backend.save(str(folder / "tokenizer.json"))
-    return backend
 
 
 def texts(text: RowText | None) -> list[Any]:

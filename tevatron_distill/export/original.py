@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tevatron_distill.export.rescoring import scores
 from tevatron_distill.extras import is_installed, pip_command
-from tevatron_distill.layouts import Layout
+from tevatron_distill.layouts import DualLayout, Layout
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import LoadedStudent, LoadOptions
 from tevatron_distill.students.loading import Source, find_source
@@ -36,6 +36,11 @@ class Original:
     def expected(self) -> Tensor:
         """The student's scores of the sample, float32 ``[P]``."""
         return scores(self.loaded)
+
+    @property
+    def unit(self) -> float:
+        """In what differences of scores are told: 1; or the size of scores that are sums, or divided (MaxSim's)."""
+        return max(1.0, float(self.expected.abs().max())) if isinstance(self.layout, DualLayout) else 1.0
 
     @property
     def layout(self) -> Layout:

@@ -54,7 +54,7 @@ def scores(loaded: LoadedStudent, cases: Sequence[Candidates] = CASES) -> Tensor
     return torch.cat(found)
 
 
-def check(source: str, expected: Tensor, got: Tensor, reader: str = "tevatron_distill") -> float:
+def check(source: str, expected: Tensor, got: Tensor, reader: str = "tevatron_distill", unit: float = 1.0) -> float:
     """The largest difference of scores.
 
     Args:
@@ -62,11 +62,12 @@ def check(source: str, expected: Tensor, got: Tensor, reader: str = "tevatron_di
         expected: the student's scores.
         got: those of the exported folder.
         reader: the library that gave them.
+        unit: in which differences are told.
 
     Raises:
         InputError: if it is more than `TOLERANCE`, or no number.
     """
-    difference = float((expected - got).abs().max())
+    difference = float((expected - got).abs().max()) / unit
     if not difference <= TOLERANCE:
         raise InputError(
             f"{source}: the exported folder must score as its source does, within {TOLERANCE}; by {reader} it is "

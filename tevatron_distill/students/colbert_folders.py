@@ -10,10 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.loading import LoadOptions, Source, find_file
 
 OPEN_RETRIEVALS_LINEAR = "colbert_linear.pt"
+EXPORTED = ("MultiVectorMask", "Normalize")
+"""Modules of an exported student."""
 PYLATE_SETTINGS = {
     "query_prefix": "query_marker",
     "document_prefix": "passage_marker",
@@ -56,6 +59,8 @@ def read_published(source: Source, options: LoadOptions) -> Published | None:
 def read_pylate(path: str, options: LoadOptions) -> Published | None:
     """A folder in which sentence-transformers' ``modules.json`` names an encoder and one linear layer on its tokens.
 
+    One that `driver.export` wrote has modules behind them; what they do stands in its ``reranker_config.json``.
+
     Raises:
         InputError: if there is more than that.
     """
@@ -66,9 +71,11 @@ def read_pylate(path: str, options: LoadOptions) -> Published | None:
     kinds = [module["type"].rpartition(".")[2] for module in modules]
     if "Dense" not in kinds or "Pooling" in kinds:  # a bi-encoder with one vector a text: its encoder is all we take
         return None
-    folder = modules[-1]["path"]
+    folder = modules[kinds.index("Dense")]["path"]
     config = _read(_find(path, f"{folder}/config.json", options))
     plain = config.get("activation_function", "Identity").endswith("Identity") and not config.get("use_residual")
+    if find_file(path, SETTINGS_FILE, options.cache_dir) is not None:
+        kinds = [kind for kind in kinds if kind not in EXPORTED]
     if kinds != ["Transformer", "Dense"] or modules[0]["path"] or not plain:
         raise InputError(
             f"{path}: a folder of PyLate is read when it is an encoder at its top and one linear layer; got "
