@@ -77,6 +77,7 @@ setup(
         "accelerate>=1.8",
         "bm25s>=0.2.14",
         "datasets>=3.6",
+        "huggingface_hub>=1",
         "ir-measures>=0.4.1",
         "jinja2>=3.1",
         "numpy>=1.26",

@@ -53,19 +53,15 @@ def summary_of(folder: Path, format: str, record: Mapping[str, Any], settings: R
     """The first sentence."""
     base = (record.get("arguments") or {}).get("model_name_or_path")
     taught = (record.get("report") or {}).get("data", {}).get("teachers") or [{}]
-    teacher = taught[0].get("model") or taught[0].get("name")
-    count = parameters(folder)
+    teachers = {str(one.get("model") or one.get("name") or "") for one in taught} - {""}
+    count, what = parameters(folder), "parameters of an adapter" if (folder / ADAPTER_FILE).is_file() else "parameters"
     words = f"A reranker, {KINDS.get(settings.student, settings.student)}"
-    words += (
-        f" of {count / 1e6:.3g} million {'adapter ' if (folder / ADAPTER_FILE).is_file() else ''}parameters"
-        if count
-        else ""
-    )
+    words += f" of {count / 1e6:.3g} million {what}" if count else ""
     words += f", which began as {code(public(base))}" if base else ""
-    words += f" and learned its order of passages from {code(public(teacher))}" if teacher else ""
-    return f"{words}, by tevatron_distill (format `{format}`)." + (
-        "" if record else " How it was trained is not known: its folder holds no record of `driver.train`."
-    )
+    shown = " and ".join(code(public(teacher)) for teacher in sorted(teachers))
+    words += f" and learned its order of passages from {shown}" if 0 < len(teachers) < 4 else ""
+    unknown = "" if record else " How it was trained is not known: its folder holds no record of `driver.train`."
+    return f"{words}, by tevatron_distill (format `{format}`).{unknown}"
 
 
 def facts_of(record: Mapping[str, Any], settings: RerankerSettings) -> dict[str, str]:
@@ -131,7 +127,7 @@ def limits_of(settings: RerankerSettings, results: Sequence[Results], notes: Seq
     """What the model cannot do, as far as it is known."""
     lines = [
         "Scores order the passages of one query; they are no probabilities, and those of two queries do not compare.",
-        "It repeats its teacher's mistakes and leanings.",
+        "It repeats the mistakes and leanings of what it learned from.",
         "Language and domain are those of what it learned from"
         + (
             "; it was measured on nothing but the collections above." if results else "; it was not measured on others."
