@@ -247,5 +247,5 @@ def test_a_model_whose_head_would_be_random_is_refused(bert_folder):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match=f"--model_name_or_path {tmp_path}"):
+    with pytest.raises(InputError, match=f"{tmp_path}: no model config"):
         HFEngine(str(tmp_path))

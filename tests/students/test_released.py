@@ -639,6 +639,14 @@ def test_an_adapter_without_a_head_is_refused(folder_of, tmp_path):
         load_student(str(folder))
 
 
+def test_a_broken_config_is_an_error_of_the_input(folder_of, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(folder_of("BAAI/bge-reranker-base"), folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match=str(folder)):
+        load_student(str(folder))
+
+
 class Trap:
     """Runs a command when it is unpickled."""
 

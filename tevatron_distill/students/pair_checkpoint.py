@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,8 @@ def read_llm_blender(source: Source, options: LoadOptions) -> dict[str, Any] | N
     return values
 
 
-def is_pair_ranker(source: Source, options: LoadOptions) -> bool:
-    """Whether a folder that says nothing of a student is one nevertheless: PairRM-hf's kind, or LLM-Blender's own."""
-    values = read_folder_config(source, options)
+def is_pair_ranker(values: Mapping[str, Any]) -> bool:
+    """Whether a folder with these keys in its config is PairRM-hf's kind, or LLM-Blender's own."""
     return str(values.get("ranker_type", "")).lower() == "pairranker" or MARKER_KEYS[0] in values
 
 

@@ -38,9 +38,14 @@ class Facts:
         return {} if self.source.adapter is None else self._json(self.source.adapter, ADAPTER_FILE)
 
     @cached_property
+    def config(self) -> dict[str, Any]:
+        """Keys of the base model's ``config.json``."""
+        return self._json(self.source.base, "config.json")
+
+    @property
     def origin(self) -> str:
         """The name under which the weights were loaded before transformers 4 saved them again; empty for none."""
-        return "" if self.source.adapter else str(self._json(self.source.base, "config.json").get("_name_or_path", ""))
+        return "" if self.source.adapter else str(self.config.get("_name_or_path") or "")
 
     @cached_property
     def chat_template(self) -> str:
@@ -52,7 +57,11 @@ class Facts:
 
     def _json(self, path: str, name: str) -> dict[str, Any]:
         file = find_file(path, name, self.options.cache_dir)
-        return {} if file is None else dict(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            values = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:  # a broken file is named by what loads it
+            return {}
+        return values if isinstance(values, dict) else {}
 
 
 def is_first_rank_llama(facts: Facts) -> bool:
@@ -106,9 +115,7 @@ RELEASED: dict[str, Released] = {
         RerankerSettings(student="yes_token", prompt="qwen3_reranker", padding_side="left", rerank_max_len=8192),
         judges_as_qwen3,
     ),
-    "pair_rm": Released(
-        r"^pairrm(-hf)?$", pair_ranker.DEFAULTS, lambda facts: is_pair_ranker(facts.source, facts.options)
-    ),
+    "pair_rm": Released(r"^pairrm(-hf)?$", pair_ranker.DEFAULTS, lambda facts: is_pair_ranker(facts.config)),
     # castorini; numbers of two digits are several tokens, which only generation can name
     "rank_zephyr": Released(r"^rank_zephyr_", replace(listwise.DEFAULTS, prompt="rank_zephyr", decode="generation")),
     "rank_vicuna": Released(r"^rank_vicuna_", replace(listwise.DEFAULTS, prompt="rank_vicuna", decode="generation")),
