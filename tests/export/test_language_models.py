@@ -167,7 +167,7 @@ def test_the_command_exports_a_students_folder_and_a_checkpoint(student, tmp_pat
 
 
 def test_the_flags_choices_are_the_tables():
-    assert (arguments.FORMATS, arguments.ONNX_DTYPES) == (tuple(EXPORTS), ONNX_DTYPES)
+    assert (tuple(EXPORTS), ONNX_DTYPES) == (arguments.FORMATS, arguments.ONNX_DTYPES)
 
 
 @pytest.mark.parametrize(

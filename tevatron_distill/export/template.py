@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tevatron_distill.export.rescoring import CASES, PAIRS
 from tevatron_distill.layouts import PointLayout
-from tevatron_distill.prompts.text import WHOLE, cut_words
+from tevatron_distill.prompts.text import IDEOGRAPHS, MARKS, WHOLE, cut_words
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import LoadedStudent
 from tevatron_distill.students.cross_encoder import JoinedRows, PairRows
@@ -51,14 +52,11 @@ class RowText(NamedTuple):
         return f"{self.opening}{text.strip() if self.stripped else text}{self.closing}"
 
     def jinja(self) -> str:
-        """The chat template: messages with the roles ``query`` and ``document``.
-
-        Words are those between spaces: text without spaces, of which `cut_words` counts characters, is kept whole.
-        """
+        """The chat template: messages with the roles ``query`` and ``document``."""
         query = "query.rstrip()" if self.query_stripped else "query"
         document = "document.strip()" if self.document_stripped else "document"
         if self.max_words is not None:
-            document = f"(document.split()[:{self.max_words}] | join(' '))"
+            document = "cut(document.split() | join(' '))"
         text = " ~ ".join([literal(self.before), query, literal(self.between), document, literal(self.behind)])
         if self.stripped:
             text = f"({text}) | trim"
@@ -66,7 +64,46 @@ class RowText(NamedTuple):
             f"{{%- set {role} = messages | selectattr('role', 'eq', '{role}') | map(attribute='content') | first -%}}\n"
             for role in ("query", "document")
         ]
-        return f"{''.join(lines)}{{{{- {literal(self.opening)} ~ ({text}) ~ {literal(self.closing)} -}}}}"
+        cut = "" if self.max_words is None else cutting(self.max_words)
+        return f"{cut}{''.join(lines)}{{{{- {literal(self.opening)} ~ ({text}) ~ {literal(self.closing)} -}}}}"
+
+
+CUT = """\
+{%- macro cut(text) -%}
+{%- if not text or text | max(case_sensitive=true) < FIRST -%}
+{{- text.split(' ')[:LIMIT] | join(' ') -}}
+{%- else -%}
+{%- set at = namespace(words=0, kind=' ') -%}
+{%- for c in text -%}
+{%- set kind = ' ' if c == ' ' else 'han' if HAN else at.kind if at.kind == 'han' and (MARK) else 'word' -%}
+{%- if kind != ' ' and (HAN or kind != at.kind) -%}
+{%- set at.words = at.words + 1 -%}
+{{- ' ' if at.kind == ' ' and 1 < at.words <= LIMIT -}}
+{%- endif -%}
+{{- c if kind != ' ' and at.words <= LIMIT -}}
+{%- set at.kind = kind -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endmacro -%}
+"""
+"""`cut_words` in Jinja, for text with single spaces; goes through the characters where there are Han or Kana."""
+
+
+def cutting(max_words: int) -> str:
+    """A macro ``cut`` that keeps the first words."""
+    values = {
+        "FIRST": literal(IDEOGRAPHS[0]),
+        "LIMIT": str(max_words),
+        "HAN": f"({one_of(IDEOGRAPHS)})",
+        "MARK": one_of(MARKS),
+    }
+    return re.sub("|".join(values), lambda match: values[match[0]], CUT)
+
+
+def one_of(ranges: str) -> str:
+    """The test of Jinja's that a character ``c`` lies in one of these ranges, written ``a-bc-d``."""
+    ends = [(ranges[place], ranges[place + 2]) for place in range(0, len(ranges), 3)]
+    return " or ".join(f"{literal(first)} <= c <= {literal(last)}" for first, last in ends)
 
 
 def literal(text: str) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from tevatron_distill.schema import Passage
 
 # Han, Kana and their extensions: written without spaces, so that each character counts as a word.
-_IDEOGRAPH = (
+IDEOGRAPHS = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 # The punctuation that goes with them belongs to the character before it.
-_MARKS = "\u3001-\u3004\u3008-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
-_WORD = re.compile(f"[{_IDEOGRAPH}][{_MARKS}]*|[^ {_IDEOGRAPH}]+")
+MARKS = "\u3001-\u3004\u3008-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+_WORD = re.compile(f"[{IDEOGRAPHS}][{MARKS}]*|[^ {IDEOGRAPHS}]+")
 
 WHOLE = 1 << 20
 """``max_words`` of prompts that were published without a cut: the engine shortens passages until a prompt fits."""
