@@ -26,7 +26,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     """
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # one process speaks for all
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "httpx2", "openai", "bm25s", "datasets", "filelock"):
+    for chatty in ("httpx", "httpx2", "openai", "bm25s", "datasets", "filelock", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         main(argv)
