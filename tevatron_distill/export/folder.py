@@ -72,17 +72,15 @@ def save_tokenizer(tokenizer: Any, folder: Path, **values: Any) -> None:
     write_json(path, {**config, **general, "truncation_side": "right", **values})
 
 
-def save_model(model: Any, folder: Path, without: str = "", **values: Any) -> None:
+def save_model(model: Any, folder: Path, **values: Any) -> None:
     """Save a model, with further keys in its config, so that transformers 4 and 5 read the same from it.
 
     Args:
         model: of transformers.
         folder: where it is saved.
-        without: weights whose names begin so are left out; empty for none.
         values: keys of ``config.json``.
     """
-    state = {name: value for name, value in model.state_dict().items() if not name.startswith(without)}
-    model.save_pretrained(folder, state_dict=state if without else None)
+    model.save_pretrained(folder)
     path = folder / "config.json"
     config = read_json(path)
     rope = config.get("rope_parameters") or {}

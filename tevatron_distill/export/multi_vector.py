@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from tevatron_distill.export.bi_encoder import NORMALIZE
 from tevatron_distill.export.folder import save_model, save_tokenizer, write_json
@@ -20,6 +21,7 @@ from tevatron_distill.export.sentence_files import TRANSFORMER
 from tevatron_distill.export.vector_rows import Side, VectorRows, check_rows, plain_tokenizer, vector_rows
 from tevatron_distill.layouts import DualLayout
 from tevatron_distill.layouts.similarity import MaxSim
+from tevatron_distill.students.vectors import takes_pooler
 
 DENSE = "sentence_transformers.base.modules.dense.Dense"
 MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
@@ -46,7 +48,9 @@ def write_multi_vector(original: Original, folder: Path) -> Readers:
         raise original.misfit("hub", "can put words before a text, and none behind it (query_prefix, passage_prefix)")
     check_rows(original, tokenizer, rows)
     linear = model.linear if model.config.colbert_dim else None
-    save_model(model, folder, without="linear.")
+    if linear is not None:
+        del model.linear  # so that what lies at the top is the plain encoder
+    save_model(model, folder)
     longest = max(rows.query.max_length, rows.passage.max_length)
     save_tokenizer(tokenizer, folder, model_max_length=longest, padding_side="right")
     layout.settings.save(folder)
@@ -54,7 +58,7 @@ def write_multi_vector(original: Original, folder: Path) -> Readers:
         write_dense(linear, folder / DENSE_FOLDER)
     write_sentence_files(folder, rows, tokenizer, linear is not None)
     if rows.temperature != 1.0:
-        original.notes.append(f"the student's score is MaxSim divided by {rows.temperature:g}")
+        original.notes.append(f"the student's score is MaxSim divided by {rows.temperature}")
     if rows.passage.folded:
         original.notes.append(
             "this tokenizer tells white space apart: make single spaces of a passage's first, as the student does "
@@ -97,10 +101,8 @@ def write_sentence_files(folder: Path, rows: VectorRows, tokenizer: Any, project
     if query.filler is not None:
         token = tokenizer.convert_ids_to_tokens(query.filler)
         expansion = {"strategy": "fixed", "attend": query.attended, "token": token, "length": query.max_length}
-    write_json(
-        folder / "sentence_bert_config.json",
-        {"transformer_task": "feature-extraction", **lengths, "query_expansion": expansion},
-    )
+    keywords = {"transformer_task": "feature-extraction", "model_kwargs": encoder_keywords(folder)}
+    write_json(folder / "sentence_bert_config.json", {**keywords, **lengths, "query_expansion": expansion})
     write_json(
         folder / "config_sentence_transformers.json",
         {
@@ -110,6 +112,12 @@ def write_sentence_files(folder: Path, rows: VectorRows, tokenizer: Any, project
             "similarity_fn_name": "meanmaxsim" if rows.pooling == "mean" else "maxsim",
         },
     )
+
+
+def encoder_keywords(folder: Path) -> dict[str, bool]:
+    """Without which transformers puts random weights on the first vector, and says at length that they are missing."""
+    found = MODEL_MAPPING.get(type(AutoConfig.from_pretrained(folder)), None)
+    return {"add_pooling_layer": False} if found is not None and takes_pooler(found) else {}
 
 
 def given(side: Side, text: str) -> str:
@@ -130,7 +138,7 @@ def read_multi_vector(folder: Path, rows: VectorRows) -> Tensor:
 def read_token_vectors(folder: Path, rows: VectorRows) -> Tensor:
     """Scores by transformers alone, and MaxSim by hand."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32, **encoder_keywords(folder)).eval()
     dense = folder / DENSE_FOLDER / "model.safetensors"
     linear = load_file(dense) if dense.is_file() else None
 

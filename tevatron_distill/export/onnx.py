@@ -26,8 +26,8 @@ def write_onnx(original: Original, folder: Path) -> Readers:
     """Write ``model.onnx``, ``onnx.json``, ``tokenizer.json``, and the configs of model and student.
 
     ``onnx.json`` names the graph's inputs, the cap on logits if there is one, and as ``text`` what stands around query
-    and passage in a row (see `RowText`), special tokens included; null where the tokenizer takes the two as a pair. Of a
-    student that encodes apart it says as ``vectors`` how rows are made and scores are computed (see `VectorRows`).
+    and passage in a row (see `RowText`), special tokens included; null where the tokenizer takes the two as a pair.
+    Of a student that encodes apart it says as ``vectors`` how rows are made and joined (see `VectorRows`).
 
     Raises:
         InputError: if the student's kind is not exported (see `export_onnx`), or the extra is missing.

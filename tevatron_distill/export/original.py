@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tevatron_distill.export.rescoring import scores
 from tevatron_distill.extras import is_installed, pip_command
-from tevatron_distill.layouts import DualLayout, Layout
+from tevatron_distill.layouts import DualLayout, Layout, RerankerSettings
 from tevatron_distill.schema import InputError
 from tevatron_distill.students import LoadedStudent, LoadOptions
 from tevatron_distill.students.loading import Source, find_source
@@ -71,12 +71,18 @@ class Original:
         return InputError(f"{self.path}: --format {format} {what}; got {kind}; formats that fit: {fits}")
 
 
+def strange(settings: RerankerSettings) -> bool:
+    """Whether token vectors are made and joined as no library does it."""
+    prefixes = (settings.query_prefix, settings.passage_prefix)
+    return settings.colbert_convention == "open_retrievals" or any(prefix.partition("{}")[2] for prefix in prefixes)
+
+
 def fitting(original: Original) -> list[str]:
     """The formats that can hold a student."""
     settings, seq2seq = original.layout.settings, original.config.is_encoder_decoder
     kind = settings.student
     fits = {
-        "hub": kind != "summa_reranker",
+        "hub": kind != "summa_reranker" and not (kind == "colbert" and strange(settings)),
         "causal_lm": settings.yes_token_id is not None and not seq2seq,
         "seq2seq_lm": settings.yes_token_id is not None and seq2seq,
         "adapter": original.source.adapter is not None,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tevatron_distill.export.template import QUERY
+from tevatron_distill.export.vector_rows import read_vector_rows
+from tevatron_distill.export.vector_snippets import folder_rows, numpy_code, sentence_code, torch_code
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.prompts.text import WHOLE
 from tevatron_distill.reranker.onnx import MODEL_FILE, RECORD_FILE
@@ -40,35 +42,6 @@ from tevatron_distill import load_cross_encoder
 
 model = load_cross_encoder("{name}")  # a CrossEncoder, which knows no T5 by itself
 scores = model.predict([(query, passage) for passage in passages]).tolist()"""
-BI_ENCODER = """\
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{name}")
-similarity = (model.encode_query([query]) @ model.encode_document(passages).T)[0]
-scores = [float(one){divided} for one in similarity]"""
-MULTI_VECTOR = """\
-from sentence_transformers import MultiVectorEncoder
-
-model = MultiVectorEncoder("{name}")
-similarity = model.similarity(model.encode_query([query]), model.encode_document(passages))
-scores = {scores}.tolist()"""
-ENCODER = """\
-import torch
-from transformers import AutoModel, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{name}")
-model = AutoModel.from_pretrained("{name}").eval()
-
-
-def vectors(texts, length):
-    inputs = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-    with torch.inference_mode():
-        found = torch.nn.functional.normalize(model(**inputs).last_hidden_state, dim=-1)
-    return [one[mask.bool()] for one, mask in zip(found, inputs.attention_mask)]
-
-
-[asked] = vectors([query], {query})
-scores = [(asked @ one.T).amax(dim=1).mean().item(){divided} for one in vectors(passages, {passage})]"""
 LANGCHAIN = """\
 from langchain_community.cross_encoders import HuggingFaceCrossEncoder
 
@@ -101,28 +74,6 @@ rows = tokenizer.encode_batch({rows})
 {inputs}
 [logits] = session.run(None, inputs)
 scores = {scores}.tolist()"""
-ONNX_ENCODER = """\
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-folder = {folder}
-tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
-session = onnxruntime.InferenceSession(f"{{folder}}/{file}")
-
-
-def vectors(texts, length):
-    tokenizer.enable_truncation(length)
-    rows = tokenizer.encode_batch(texts)
-    masks = np.array([row.attention_mask for row in rows])
-    inputs = {{"input_ids": np.array([row.ids for row in rows]), "attention_mask": masks}}
-    [found] = session.run(None, inputs)
-    found = found / np.linalg.norm(found, axis=-1, keepdims=True)
-    return [one[mask == 1] for one, mask in zip(found, masks)]
-
-
-[asked] = vectors([query], {query})
-scores = [float({similarity}){divided} for one in vectors(passages, {passage})]"""
 
 
 class Snippet(NamedTuple):
@@ -152,7 +103,7 @@ def snippets(folder: Path, format: str, name: str) -> list[Snippet]:
         return onnx_snippets(folder, settings, name)
     found = []
     if settings.student in ENCODERS and format == "hub":
-        found += encoder_snippets(settings, name)
+        found += encoder_snippets(folder, settings, name)
     elif format in ("hub", "adapter", "causal_lm", "seq2seq_lm"):
         found += language_model_snippets(folder, format, settings, name)
     found.append(Snippet("tevatron_distill", own(settings, name)))
@@ -168,27 +119,18 @@ def own(settings: RerankerSettings, name: str, more: str = "") -> str:
     return OWN.format(name=name, more=more, scores=scores)
 
 
-def encoder_snippets(settings: RerankerSettings, name: str) -> list[Snippet]:
+def encoder_snippets(folder: Path, settings: RerankerSettings, name: str) -> list[Snippet]:
     """SimCLS and ColBERT."""
-    if settings.student == "simcls":
-        return [Snippet("sentence-transformers", BI_ENCODER.format(name=name, divided=divided(settings)))]
-    scores = f"({{}}{divided(settings)})" if divided(settings) else "{}"
-    found = [Snippet("sentence-transformers", MULTI_VECTOR.format(name=name, scores=scores.format("similarity[0]")))]
-    if settings.colbert_dim or not is_plain_text(settings):
-        return found
-    lengths = {"query": settings.query_max_len, "passage": settings.passage_max_len}
-    return [Snippet("transformers", ENCODER.format(name=name, divided=divided(settings), **lengths)), *found]
+    rows = folder_rows(folder, settings)
+    return [
+        Snippet("sentence-transformers", sentence_code(rows, name)),
+        Snippet("transformers", torch_code(rows, folder, name, is_local(name))),
+    ]
 
 
-def divided(settings: RerankerSettings) -> str:
-    """What makes the student's score of a similarity."""
-    return "" if settings.temperature in (None, 1.0) else f" / {settings.temperature}"
-
-
-def is_plain_text(settings: RerankerSettings) -> bool:
-    """Whether an encoder's rows are texts as its tokenizer makes them, all of whose tokens count in the mean."""
-    more = (settings.query_marker, settings.passage_marker, settings.query_prefix, settings.passage_prefix)
-    return settings.colbert_convention in (None, "mean") and not any(more) and not settings.query_expansion
+def is_local(name: str) -> bool:
+    """Whether a name is a path, and none on the hub."""
+    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
 
 
 def language_model_snippets(folder: Path, format: str, settings: RerankerSettings, name: str) -> list[Snippet]:
@@ -302,14 +244,12 @@ def prompt_code(settings: RerankerSettings) -> str:
 def onnx_snippets(folder: Path, settings: RerankerSettings, name: str) -> list[Snippet]:
     """onnxruntime with tokenizers, neither torch nor transformers; none where rows are not one text or pair."""
     record = read_object(folder / RECORD_FILE)
-    is_local = Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
-    place = {"folder": f'"{name}"' if is_local else f'snapshot_download("{name}")', "file": MODEL_FILE}
-    load = "" if is_local else "from huggingface_hub import snapshot_download\n"
-    if settings.student in ENCODERS and is_plain_text(settings):
-        similarity = "asked[0] @ one[0]" if settings.student == "simcls" else "(asked @ one.T).max(axis=1).mean()"
-        lengths = {"query": settings.query_max_len, "passage": settings.passage_max_len}
-        text = ONNX_ENCODER.format(similarity=similarity, divided=divided(settings), **place, **lengths)
-        return [Snippet("onnxruntime", load + text)]
+    place = {"folder": f'"{name}"' if is_local(name) else f'snapshot_download("{name}")', "file": MODEL_FILE}
+    load = "" if is_local(name) else "from huggingface_hub import snapshot_download\n"
+    if "vectors" in record:
+        return [
+            Snippet("onnxruntime", load + numpy_code(read_vector_rows(record["vectors"]), place["folder"], MODEL_FILE))
+        ]
     if "text" not in record:
         return []
     code = {

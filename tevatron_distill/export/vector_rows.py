@@ -13,7 +13,7 @@ from tevatron_distill.export.rescoring import CASES
 from tevatron_distill.export.template import affixes
 from tevatron_distill.layouts import DualLayout, RerankerSettings
 from tevatron_distill.layouts.rows import Row
-from tevatron_distill.layouts.similarity import MaxSim
+from tevatron_distill.layouts.similarity import Cosine, MaxSim
 from tevatron_distill.schema import InputError, Passage
 from tevatron_distill.students.colbert import NotSkipped, all_but_first, no_special
 from tevatron_distill.students.sample import LONG_PASSAGE
@@ -99,6 +99,8 @@ def vector_rows(layout: DualLayout, tokenizer: Any) -> VectorRows:
         tokenizer: as `plain_tokenizer` makes it.
     """
     similarity = layout.similarity
+    if not isinstance(similarity, MaxSim | Cosine):
+        raise TypeError(f"scores are those of MaxSim or Cosine; got {type(similarity).__name__}")
     pooling, zeros = "first", None
     if isinstance(similarity, MaxSim):
         pooling, zeros = "mean" if similarity.mean else "sum", similarity.pads_below

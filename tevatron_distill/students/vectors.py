@@ -39,7 +39,7 @@ def vectors_class(parent: Any) -> Any:
 
     It bears its parent's name, so that a saved folder opens as the plain encoder in other programs.
     """
-    without_pooler = "add_pooling_layer" in inspect.signature(parent.__init__).parameters
+    without_pooler = takes_pooler(parent)
 
     def init(self: Any, config: Any) -> None:
         parent.__init__(self, config, **({"add_pooling_layer": False} if without_pooler else {}))
@@ -78,6 +78,11 @@ def vectors_class(parent: Any) -> Any:
 
     methods = {"__init__": init, "encode": encode, "encode_passages": encode_passages, "forward": forward}
     return type(parent.__name__, (parent,), {**methods, "__module__": __name__})
+
+
+def takes_pooler(encoder: Any) -> bool:
+    """Whether an encoder's class puts a layer on the first vector, unless it is told not to."""
+    return "add_pooling_layer" in inspect.signature(encoder.__init__).parameters
 
 
 def encoder_class(source: Source, config: Any, student: str) -> Any:
