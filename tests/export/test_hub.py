@@ -187,6 +187,11 @@ def test_half_precision_keeps_scores_apart(exported):
     assert len(set(kept)) > 0.95 * len(pairs)
 
 
+def test_tevatrons_driver_is_told_what_opens_a_row(student, tmp_path, caplog):
+    assert "Tevatron's way with rows" in export_student(str(student("rankllama")), tmp_path / "hub")
+    assert "--query_prefix '<s>query: '" in caplog.text
+
+
 def test_configs_say_what_other_programs_look_for(exported):
     config = json.loads((exported("qwen3 yes") / "config.json").read_text())
     assert config["architectures"] == ["Qwen3ForSequenceClassification"]

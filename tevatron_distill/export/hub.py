@@ -136,4 +136,9 @@ def classifier_readers(original: Original, folder: Path, text: RowText | None) -
         settings = original.layout.settings
         if isinstance(original.layout, PointLayout) and isinstance(original.layout.encode, JoinedRows):
             readers["Tevatron's way with rows"] = partial(read_tevatron, folder, settings, text.opening)
+            if text.opening:
+                original.notes.append(
+                    "Tevatron's rerank driver adds no special token by this tokenizer: give it --query_prefix "
+                    f"{text.opening + settings.query_prefix!r}"
+                )
     return readers
