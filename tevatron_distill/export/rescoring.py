@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tevatron_distill.layouts import RerankerSettings
+from tevatron_distill.layouts import DualLayout, RerankerSettings
 from tevatron_distill.schema import Candidates, InputError, Passage
 from tevatron_distill.students import LoadedStudent
 from tevatron_distill.students.cross_encoder import join_pair
@@ -46,6 +47,8 @@ def scores(loaded: LoadedStudent, cases: Sequence[Candidates] = CASES) -> Tensor
         InputError: if a query leaves no room for a passage.
     """
     model, layout, found = loaded.model.eval(), loaded.layout, []
+    if isinstance(layout, DualLayout):
+        layout = replace(layout, learned=None)  # what ranks
     for case in cases:
         batch = {**layout.collate([case]), "mask": torch.ones(1, len(case.passages), dtype=torch.bool)}
         with torch.inference_mode():
