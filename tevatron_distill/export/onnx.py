@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tevatron_distill.export.folder import read_json, save_plainly, write_json
 from tevatron_distill.export.onnx_vectors import write_onnx_vectors
-from tevatron_distill.export.original import Original
+from tevatron_distill.export.original import Original, fitting
 from tevatron_distill.export.rescoring import CASES, PAIRS, STRIPPED, Readers
 from tevatron_distill.export.template import RowText, row_text, shows_query_first
 from tevatron_distill.layouts import DualLayout, PointLayout
@@ -33,6 +33,8 @@ def write_onnx(original: Original, folder: Path) -> Readers:
         InputError: if the student's kind is not exported (see `export_onnx`), or the extra is missing.
     """
     layout, model, dtype = original.layout, original.loaded.model, original.onnx_dtype
+    if "onnx" not in fitting(original):
+        raise original.misfit("onnx", "takes students that read one passage at a time")
     record = export_onnx(model, layout, folder / "graph", dtype)
     for path in (folder / "graph").iterdir():
         shutil.move(path, folder / path.name)
