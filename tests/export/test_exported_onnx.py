@@ -72,6 +72,8 @@ def test_rows_that_are_no_text_are_left_to_the_caller(student, tmp_path, caplog)
 
 @pytest.mark.parametrize("name", ["pairs", "listwise"])
 def test_a_student_of_several_passages_is_refused(name, student, tmp_path):
-    with pytest.raises(InputError, match=r"--format onnx takes students that read one passage at a time.*formats that fit: hub"):
+    with pytest.raises(
+        InputError, match=r"--format onnx takes students that read one passage at a time.*formats that fit: hub"
+    ):
         export_student(str(student(name)), tmp_path / "onnx", "onnx")
     assert not list(tmp_path.iterdir())
