@@ -194,8 +194,14 @@ def test_a_folder_of_other_modules_is_still_refused_without_the_students_setting
         load_student(str(tmp_path / "hub"), "colbert")
 
 
+def test_snippets_of_a_folder_name_it_even_if_it_is_called_like_a_model_on_the_hub(student, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_student(str(student("mean")), "exported/onnx", "onnx")
+    assert 'folder = "exported/onnx"' in (tmp_path / "exported" / "onnx" / "README.md").read_text()
+
+
 def test_snippets_of_a_name_on_the_hub_fetch_the_projection(student, tmp_path):
     export_student(str(student("mean, projected")), tmp_path / "hub")
-    code = {one.library: one.code for one in snippets(tmp_path / "hub", "hub", "org/student")}
+    code = {one.library: one.code for one in snippets(tmp_path / "hub", "hub", "org/student", on_hub=True)}
     assert 'load_file(hf_hub_download("org/student", "1_Dense/model.safetensors"))' in code["transformers"]
     compile(code["transformers"], "card", "exec")

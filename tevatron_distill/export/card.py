@@ -89,7 +89,7 @@ def write_card(
     results = [one.of_models([source, folder]) for one in options.results]
     record = training_record(source)
     settings = RerankerSettings.read(folder) or RerankerSettings.read(source) or RerankerSettings()
-    found = snippets(folder, format, name)
+    found = snippets(folder, format, name, on_hub=options.name is not None)
     cards = (own_card(place / CARD_FILE) for place in places_of(source))
     old = next((card for card in cards if card is not None), None)
     data = card_data(folder, format, name, record, settings, results, license, found)
@@ -169,6 +169,7 @@ def card_data(
     sentence = crosses or (settings.student in ENCODERS and "sentence-transformers" in libraries)
     tags = ["sentence-transformers"] if sentence else []
     tags += ["cross-encoder"] if crosses else []
+    tags += ["multi-vector", "late-interaction"] if sentence and settings.student == "colbert" else []
     tags += ["reranker", "distillation", "tevatron_distill", settings.student.replace("_", "-")]
     tags += ["lora"] if (folder / ADAPTER_FILE).is_file() else []
     tags += ["onnx"] if format == "onnx" else []

@@ -90,20 +90,21 @@ class Snippet(NamedTuple):
     note: str = ""
 
 
-def snippets(folder: Path, format: str, name: str) -> list[Snippet]:
+def snippets(folder: Path, format: str, name: str, on_hub: bool = False) -> list[Snippet]:
     """The libraries that a folder fits.
 
     Args:
         folder: the exported folder, whole but for the card.
         format: key of ``EXPORTS``.
         name: where its reader finds it: a name on the hub, or a path.
+        on_hub: which of the two; both look alike.
     """
     settings = RerankerSettings.read(folder) or RerankerSettings()
     if format == "onnx":
-        return onnx_snippets(folder, settings, name)
+        return onnx_snippets(folder, name, on_hub)
     found = []
     if settings.student in ENCODERS and format == "hub":
-        found += encoder_snippets(folder, settings, name)
+        found += encoder_snippets(folder, settings, name, on_hub)
     elif format in ("hub", "adapter", "causal_lm", "seq2seq_lm"):
         found += language_model_snippets(folder, format, settings, name)
     found.append(Snippet("tevatron_distill", own(settings, name)))
@@ -119,18 +120,13 @@ def own(settings: RerankerSettings, name: str, more: str = "") -> str:
     return OWN.format(name=name, more=more, scores=scores)
 
 
-def encoder_snippets(folder: Path, settings: RerankerSettings, name: str) -> list[Snippet]:
+def encoder_snippets(folder: Path, settings: RerankerSettings, name: str, on_hub: bool) -> list[Snippet]:
     """SimCLS and ColBERT."""
     rows = folder_rows(folder, settings)
     return [
         Snippet("sentence-transformers", sentence_code(rows, name)),
-        Snippet("transformers", torch_code(rows, folder, name, is_local(name))),
+        Snippet("transformers", torch_code(rows, folder, name, on_hub)),
     ]
-
-
-def is_local(name: str) -> bool:
-    """Whether a name is a path, and none on the hub."""
-    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
 
 
 def language_model_snippets(folder: Path, format: str, settings: RerankerSettings, name: str) -> list[Snippet]:
@@ -241,11 +237,11 @@ def prompt_code(settings: RerankerSettings) -> str:
     return f"[\n    {head} + {passage} + {tail}\n    for passage in passages\n]"
 
 
-def onnx_snippets(folder: Path, settings: RerankerSettings, name: str) -> list[Snippet]:
+def onnx_snippets(folder: Path, name: str, on_hub: bool) -> list[Snippet]:
     """onnxruntime with tokenizers, neither torch nor transformers; none where rows are not one text or pair."""
     record = read_object(folder / RECORD_FILE)
-    place = {"folder": f'"{name}"' if is_local(name) else f'snapshot_download("{name}")', "file": MODEL_FILE}
-    load = "" if is_local(name) else "from huggingface_hub import snapshot_download\n"
+    place = {"folder": f'snapshot_download("{name}")' if on_hub else f'"{name}"', "file": MODEL_FILE}
+    load = "from huggingface_hub import snapshot_download\n" if on_hub else ""
     if "vectors" in record:
         return [
             Snippet("onnxruntime", load + numpy_code(read_vector_rows(record["vectors"]), place["folder"], MODEL_FILE))

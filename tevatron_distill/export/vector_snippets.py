@@ -83,13 +83,13 @@ def sentence_code(rows: VectorRows, name: str) -> str:
     return code.format(name=name, passages=passages, scores=f"(similarity{divided})" if divided else "similarity")
 
 
-def torch_code(rows: VectorRows, folder: Path, name: str, is_local: bool) -> str:
+def torch_code(rows: VectorRows, folder: Path, name: str, on_hub: bool) -> str:
     """By transformers."""
     imports, linear, projection = "from transformers import AutoModel, AutoTokenizer", "", ""
     if (folder / DENSE_FOLDER).is_dir():
         file, place = f"{DENSE_FOLDER}/model.safetensors", f'"{name}/{DENSE_FOLDER}/model.safetensors"'
         imports = f"from safetensors.torch import load_file\n{imports}"
-        if not is_local:
+        if on_hub:
             imports, place = (
                 f"from huggingface_hub import hf_hub_download\n{imports}",
                 f'hf_hub_download("{name}", "{file}")',
