@@ -44,8 +44,9 @@ def execute(path: Path, folder: Path) -> Any:
 def local_names(book: Any, folder: Path) -> set[str]:
     """Folders of this machine that stand in the outputs."""
     text = str([cell.get("outputs", []) for cell in book.cells])
-    known = {str(folder), str(SCRIPTS.resolve().parent), sys.prefix, str(Path.home()), os.sep + "tmp" + os.sep}
-    return {name for name in known if len(name) > 2 and name in text} | set(re.findall(r"/\S*site-packages", text))
+    known = {str(folder), str(SCRIPTS.resolve().parent), sys.prefix, str(Path.home())}
+    found = re.findall(r"/(?:home|root|tmp|Users)/\S*|/\S*site-packages", text)
+    return {name for name in known if len(name) > 2 and name in text}.union(found)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ STUDENTS = {
 }
 OTHERS = {
     "open-retrievals": (build_bert, {"colbert_convention": "open_retrievals", "colbert_dim": 16, **CUT}),
+    "two lengths": (build_bert, {"query_max_len": 12}),
     "words behind": (build_bert, {"query_prefix": "is {} red", **CUT}),
     "simcls": (build_bert, {"query_prefix": "query:", "temperature": 0.05}),
 }
@@ -49,7 +50,7 @@ def student(make_folder, tmp_path_factory):
     def make(name):
         if name not in _made:
             build, settings = {**STUDENTS, **OTHERS}[name]
-            kind = "simcls" if name == "simcls" else "colbert"
+            kind = "simcls" if name in ("simcls", "two lengths") else "colbert"
             lora = LoraOptions(r=4, target_modules="query,value") if "lora" in name else None
             torch.manual_seed(3)
             loaded = load_student(
@@ -116,12 +117,29 @@ def test_onnxruntime_tokenizers_and_numpy_score_an_exported_folder_as_we_do(name
     assert pasted(tmp_path / "onnx", "onnx") == {"onnxruntime": near(student_scores(student(name)))}
 
 
+def test_simcls_with_prefixes_and_a_temperature_is_scored_alike_too(student, tmp_path):
+    export_student(str(student("simcls")), tmp_path / "hub")
+    ours = near(student_scores(student("simcls")))
+    assert pasted(tmp_path / "hub", "hub") == {"transformers": ours, "sentence-transformers": ours}
+
+
+def test_an_exported_folder_is_exported_again_as_it_is(student, tmp_path):
+    export_student(str(student("pylate")), tmp_path / "hub")
+    export_student(str(tmp_path / "hub"), tmp_path / "again")
+    for path in (tmp_path / "hub").rglob("*.json"):
+        again = tmp_path / "again" / path.relative_to(tmp_path / "hub")
+        assert json.loads(path.read_text()) == json.loads(again.read_text()), path.name
+
+
 def test_eight_bits_round_and_the_card_says_how_much(student, tmp_path):
     export_student(str(student("mean")), tmp_path / "onnx", "onnx", onnx_dtype="int8")
     ours, got = student_scores(student("mean")), pasted(tmp_path / "onnx", "onnx")["onnxruntime"]
     assert got != near(ours)
     assert got == pytest.approx(ours, abs=2.5, rel=0.05)
-    assert "Int8 rounds: scores of a sample, up to " in (tmp_path / "onnx" / "README.md").read_text()
+    difference = json.loads((tmp_path / "onnx" / "onnx.json").read_text())["difference"]
+    said = (tmp_path / "onnx" / "README.md").read_text()
+    assert "Int8 rounds: scores of a sample, up to " in said
+    assert f"differ by {difference:.2g}." in said
 
 
 SPOILED = {
@@ -172,7 +190,11 @@ def test_a_forgotten_temperature_is_found(student, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("open-retrievals", "cannot leave the first token out"), ("words behind", "none behind it")],
+    [
+        ("open-retrievals", "cannot leave the first token out"),
+        ("words behind", "none behind it"),
+        ("two lengths", "passages of one length"),
+    ],
 )
 def test_what_sentence_transformers_cannot_do_is_refused_with_what_fits(name, said, student, tmp_path):
     with pytest.raises(InputError, match=rf"--format hub .*{said}.*; formats that fit: onnx$"):

@@ -69,7 +69,6 @@ def read_only(verb: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
 def test_a_documented_command_is_taken(block: Block, tmp_path, monkeypatch):
-    check_names_of_runs(block.place, block.text)
     found = commands(block.text, tmp_path)
     assert found, "a block of shell that runs nothing"
     monkeypatch.chdir(ROOT)
@@ -127,12 +126,6 @@ FOR_TESTS = {
 }
 
 
-def check_names_of_runs(place: str, text: str) -> None:
-    """Until the README's report names its groups, too, it cannot be run."""
-    if "--run_name BM25 student --groups_path" in text:
-        pytest.xfail(f"{place}: --run_name must name the groups behind the runs: BM25 student teacher")
-
-
 NOT_RUN = {"…", "lucene", "hybrid", "--push_to_hub"}
 """Words of commands that are read only: they leave something out, or need a server, Java or other runs."""
 
@@ -163,7 +156,6 @@ def run_section(section: str, folder: Path, models: dict[str, str]) -> list[str]
 def test_the_road_of_the_readme_runs_from_its_first_command_to_its_last(tmp_path, monkeypatch, models, capsys):
     monkeypatch.chdir(tmp_path)
     write_collection()
-    check_names_of_runs("README.md", "".join(block.text for block in SHELL))
     verbs = run_section("The road on your own collection", tmp_path, models)
     assert list(dict.fromkeys(verbs))[:6] == ["retrieve", "teach", "train", "rerank", "evaluate", "convert"]
     assert "nDCG@10" in capsys.readouterr().out

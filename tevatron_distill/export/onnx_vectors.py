@@ -34,7 +34,7 @@ def write_onnx_vectors(original: Original, layout: DualLayout, folder: Path, rec
         original: a colbert or simcls student.
         layout: its layout.
         folder: with ``model.onnx``, whose output is token vectors ``[R, T, D]``, not of unit length.
-        record: what ``onnx.json`` holds so far.
+        record: what ``onnx.json`` holds so far; its ``difference``, of vectors, becomes that of scores.
 
     Raises:
         InputError: if the tokenizer alone makes other rows than the student's.
@@ -44,9 +44,10 @@ def write_onnx_vectors(original: Original, layout: DualLayout, folder: Path, rec
     check_rows(original, tokenizer, rows)
     save_plainly(tokenizer, folder)
     write_json(folder / RECORD_FILE, {**record, "vectors": rows.as_json()})
+    difference = float((read_onnx_vectors(folder) - original.expected).abs().max())
+    write_json(folder / RECORD_FILE, {**record, "difference": difference, "vectors": rows.as_json()})
     if original.onnx_dtype == "float32":
         return {"onnxruntime and tokenizers": partial(read_onnx_vectors, folder)}
-    difference = float((read_onnx_vectors(folder) - original.expected).abs().max())
     largest = float(original.expected.abs().max())
     original.notes.append(
         f"{original.onnx_dtype} rounds: scores of a sample, up to {largest:.3g}, differ by {difference:.2g}"

@@ -72,8 +72,10 @@ class Original:
 
 
 def strange(settings: RerankerSettings) -> bool:
-    """Whether token vectors are made and joined as no library does it."""
-    prefixes = (settings.query_prefix, settings.passage_prefix)
+    """Whether vectors are made or joined as no library does it."""
+    if settings.student == "simcls":
+        return settings.query_max_len != settings.passage_max_len
+    prefixes = (settings.query_prefix, settings.passage_prefix) if settings.student == "colbert" else ()
     return settings.colbert_convention == "open_retrievals" or any(prefix.partition("{}")[2] for prefix in prefixes)
 
 
@@ -82,7 +84,7 @@ def fitting(original: Original) -> list[str]:
     settings, seq2seq = original.layout.settings, original.config.is_encoder_decoder
     kind = settings.student
     fits = {
-        "hub": kind != "summa_reranker" and not (kind == "colbert" and strange(settings)),
+        "hub": kind != "summa_reranker" and not strange(settings),
         "causal_lm": settings.yes_token_id is not None and not seq2seq,
         "seq2seq_lm": settings.yes_token_id is not None and seq2seq,
         "adapter": original.source.adapter is not None,

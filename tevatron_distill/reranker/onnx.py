@@ -201,7 +201,8 @@ def export_onnx(model: Any, layout: Layout, folder: str | Path, dtype: str = "fl
         publish(partial_of, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    logger.info("exported in %s; scores of a sample differ by %.2g at most", dtype, record["difference"])
+    what = "vectors" if isinstance(layout, DualLayout) else "scores"
+    logger.info("exported in %s; %s of a sample differ by %.2g at most", dtype, what, record["difference"])
     return record
 
 
