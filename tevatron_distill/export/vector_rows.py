@@ -147,6 +147,7 @@ def plain_tokenizer(original: Original) -> Any:
             {"additional_special_tokens": [AddedToken(one, normalized=False, special=True) for one in markers]}
         )
     tokenizer.chat_template = None
+    tokenizer.backend_tokenizer.no_truncation()  # what the last row was cut at would be saved
     return tokenizer
 
 
@@ -159,6 +160,7 @@ def check_rows(original: Original, tokenizer: Any, rows: VectorRows) -> None:
     layout = original.layout
     if not isinstance(layout, DualLayout):
         raise TypeError(f"rows of queries and of passages are those of DualLayout; got {type(layout).__name__}")
+    tokenizer = copy.deepcopy(tokenizer)
     passages = [passage for case in CASES for passage in case.passages]
     texts: list[tuple[Side, str, Row]] = [
         *((rows.query, case.query, layout.encode_query(case.query)) for case in CASES),
