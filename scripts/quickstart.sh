@@ -74,9 +74,17 @@ step 'The student orders the candidates of the held-out queries'
 step 'Result on held-out modules'
 $python scripts/quickstart_report.py --collection $collection --depth $depth --bm25 quickstart/bm25.test.trec \
   --teacher "$work/teacher.test.jsonl" --student "$work/student.trec" --picture "$work/result.png"
+
+step 'A page to look at, and the student as other libraries load it'
+[ -e "$work/report.html" ] || driver report --qrels_path $collection/qrels/test.txt \
+  --run_path quickstart/bm25.test.trec "$work/student.trec" --run_name BM25 student teacher \
+  --groups_path "$work/teacher.test.jsonl" --train_path "$work/student" --output_path "$work/report.html"
+[ -e "$work/exported" ] || driver export --model_name_or_path "$work/student" --output_dir "$work/exported" \
+  --results_path "$work/report.html"
 cat <<END
 
-Picture: $work/result.png    Student: $work/student    Total: $((SECONDS / 60)) min $((SECONDS % 60)) s
+Picture: $work/result.png    Page: $work/report.html    Student: $work/student
+For other libraries, with a model card: $work/exported    Total: $((SECONDS / 60)) min $((SECONDS % 60)) s
 END
 if [ -z "$teacher_model" ]; then cat <<END
 
