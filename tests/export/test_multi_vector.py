@@ -32,6 +32,7 @@ STUDENTS = {
     "mean, bytes": (build_roberta, {"passage_prefix": "text:"}),
     "pylate": (build_bert, PYLATE),
     "pylate, attended": (build_bert, {**PYLATE, "attend_to_expansion": True, "skiplist": (",", "the", "nowhere")}),
+    "pylate, bytes": (build_roberta, {**PYLATE, "skiplist": ("?",)}),
     "pylate, long": (build_bert, {**PYLATE, "query_expansion": False, "query_marker": "", "temperature": 0.1}),
 }
 OTHERS = {
