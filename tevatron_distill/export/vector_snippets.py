@@ -35,7 +35,9 @@ model = AutoModel.from_pretrained("{name}"{keywords}).eval()
 {linear}
 
 def encode(texts, max_length{query}):
-    rows = tokenizer(texts, padding={padding}, truncation=True, max_length=max_length, return_tensors="pt")
+    rows = tokenizer(
+        texts, padding={padding}, truncation=True, max_length=max_length, return_tensors="pt"
+    )
     ids, mask = rows.input_ids, rows.attention_mask
     counted = mask.bool()
 {counting}    with torch.inference_mode():
@@ -100,6 +102,7 @@ def torch_code(rows: VectorRows, folder: Path, name: str, on_hub: bool) -> str:
             '(vectors, linear["linear.weight"], linear.get("linear.bias"))\n'
         )
     counting = counting_code(rows, "torch.ones_like(counted)", "~torch.isin(ids, torch.tensor({}))", "counted.long()")
+    number = "({}).item()" if rows.pooling == "first" or rows.temperature != 1.0 else "{}.item()"
     padding = "True" if rows.query.filler is None else '"max_length" if is_query else True'
     return TORCH.format(
         imports=imports,
@@ -110,7 +113,7 @@ def torch_code(rows: VectorRows, folder: Path, name: str, on_hub: bool) -> str:
         padding=padding,
         counting=counting,
         projection=projection,
-        scores=score_code(rows, "({}).item()", ".amax(dim=1)", IS_QUERY in counting),
+        scores=score_code(rows, number, ".amax(dim=1)", IS_QUERY in counting),
     )
 
 
@@ -148,7 +151,7 @@ def counting_code(rows: VectorRows, ones: str, but: str, attended: str) -> str:
     if passage.skipped and query.skipped:
         lines.append(skipped)
     elif passage.skipped:
-        lines += ["if not is_query:", f"    {skipped}"]
+        lines += ["if not is_query:" if query.filler is None else "else:", f"    {skipped}"]
     if passage.start:
         lines.append(f"counted[:, :{passage.start}] = False")
     return "".join(f"    {line}\n" for line in lines)
