@@ -148,7 +148,7 @@ SPOILED = {
     "prefixes": ("mean with prefixes", "config_sentence_transformers.json", {"prompts": {}}),
     "special tokens": ("mean, no special tokens", "1_MultiVectorMask/config.json", {"skiplist_words": []}),
     "projection": ("mean, projected", "1_Dense/config.json", {"activation_function": "torch.nn.Tanh"}),
-    "skiplist": ("pylate", "2_MultiVectorMask/config.json", {"skiplist_words": []}),
+    "skiplist": ("pylate", "2_MultiVectorMask/config.json", {"skiplist_words": ["[CLS]", "[SEP]"]}),
     "expansion": ("pylate", "sentence_bert_config.json", {"query_expansion": None}),
     "length of expansion": (
         "pylate",
