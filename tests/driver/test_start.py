@@ -88,3 +88,11 @@ def test_a_parser_that_needs_its_package_is_imported_with_it(monkeypatch, tmp_pa
     monkeypatch.setattr(parser, "HfArgumentParser", "theirs", raising=False)
     assert parser.load_parser() == "theirs"
     assert imported == ["transformers.hf_argparser"]
+
+
+def test_help_whose_reader_has_gone_ends_in_silence():
+    command = [sys.executable, "-m", "tevatron_distill.driver.main", "evaluate", "--help_all"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        started.stdout.close()
+        assert started.stderr.read() == ""
+    assert started.returncode == 0

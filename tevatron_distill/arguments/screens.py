@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -77,7 +79,10 @@ class ShowHelp(argparse.Action):
         self._screen = screen
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        print(self._screen(parser))
+        try:
+            print(self._screen(parser), flush=True)
+        except BrokenPipeError:  # whoever reads (head, a pager) has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit()
 
 
