@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 
 NAMES = (
-    *("rerank_sentence_transformers", "rerank_flag_embedding", "rerank_tevatron", "rerank_int8", "rerank_cascade"),
+    *("rerank_sentence_transformers", "rerank_flag_embedding", "rerank_tevatron"),
+    *("rerank_tevatron_short_lists", "rerank_int8", "rerank_cascade"),
     *("real_tokens", "yes_token", "prp_causal", "prp_small_head", "prp_t5", "questions"),
     *("train_sentence_transformers", "train_causal", "train_small_head", "memory", "start"),
     *("gpu_22m", "gpu_150m", "gpu_1b", "gpu_7b"),

@@ -33,6 +33,8 @@ from tevatron_distill.reranker import Reranker
 from tevatron_distill.schema import Candidates
 
 NUM_QUERIES, DEPTH = 16, 25
+SHORT_LISTS = 80, 5
+"""So many queries of so many passages; in their order more than half of a batch of 64 is padding."""
 WIDE = 151_936
 """Qwen3's vocabulary."""
 
@@ -65,7 +67,7 @@ def versus_flag_embedding(setting: Setting) -> Outcome:
     return _versus(setting, None, "FlagEmbedding", make)
 
 
-def versus_tevatron(setting: Setting) -> Outcome:
+def versus_tevatron(setting: Setting, num_queries: int = NUM_QUERIES, depth: int = DEPTH) -> Outcome:
     """The loop of Tevatron's rerank driver."""
 
     def make(path: str, lists: Sequence[Candidates]) -> Callable[[], list[float]]:
@@ -74,7 +76,7 @@ def versus_tevatron(setting: Setting) -> Outcome:
         pairs = bench_inputs.as_pairs(lists)
         return lambda: peers.tevatron_scores(model, tokenizer, pairs)
 
-    return _versus(setting, 3.8, "Tevatron's loop", make)
+    return _versus(setting, 3.8, "Tevatron's loop", make, num_queries, depth)
 
 
 def _versus(
@@ -82,9 +84,11 @@ def _versus(
     reach: float | None,
     name: str,
     make: Callable[[str, Sequence[Candidates]], Callable[[], list[float]]],
+    num_queries: int = NUM_QUERIES,
+    depth: int = DEPTH,
 ) -> Outcome:
     path = str(bench_inputs.cross_encoder(setting.folder))
-    lists = bench_inputs.mixed(NUM_QUERIES, DEPTH)
+    lists = bench_inputs.mixed(num_queries, depth)
     reranker = Reranker.from_pretrained(path, device="cpu")
     timed = in_turn(
         {name: make(path, lists), "ours": lambda: list(chain(*reranker.score_candidates(lists)))}, setting.repeats

@@ -40,6 +40,14 @@ ROWS: dict[str, Row] = {
     "rerank_tevatron": Row(
         RERANK, "Tevatron's loop (order of arrival, 64 a batch, padded to 16)", "≥ 3.8×", bench_rerank.versus_tevatron
     ),
+    "rerank_tevatron_short_lists": Row(
+        RERANK + ", lists of 5",
+        "the same loop",
+        "≥ 3.8×",
+        partial(
+            bench_rerank.versus_tevatron, num_queries=bench_rerank.SHORT_LISTS[0], depth=bench_rerank.SHORT_LISTS[1]
+        ),
+    ),
     "rerank_int8": Row(
         "the same by `--backend onnx --onnx_dtype int8`",
         "sentence-transformers, fp32",
