@@ -11,12 +11,9 @@ from torch import Tensor
 from tevatron_distill.export.folder import save_model, save_tokenizer, write_json
 from tevatron_distill.export.original import Original
 from tevatron_distill.export.rescoring import PAIRS, Readers
-from tevatron_distill.export.sentence_files import TRANSFORMER
+from tevatron_distill.export.sentence_files import NORMALIZE, POOLING, write_modules
 from tevatron_distill.layouts import RerankerSettings
 from tevatron_distill.students.loading import with_prefix
-
-POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
-NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
 
 
 def write_bi_encoder(original: Original, folder: Path) -> Readers:
@@ -31,15 +28,8 @@ def write_bi_encoder(original: Original, folder: Path) -> Readers:
     save_model(model, folder)
     save_tokenizer(original.loaded.tokenizer, folder, model_max_length=settings.query_max_len, padding_side="right")
     settings.save(folder)
-    modules = ((TRANSFORMER, ""), (POOLING, "1_Pooling"), (NORMALIZE, "2_Normalize"))
-    write_json(
-        folder / "modules.json",
-        [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (kind, path) in enumerate(modules)],
-    )
-    (folder / "1_Pooling").mkdir()
-    (folder / "2_Normalize").mkdir()
-    width = model.config.hidden_size
-    write_json(folder / "1_Pooling" / "config.json", {"embedding_dimension": width, "pooling_mode": "cls"})
+    pooling = {"embedding_dimension": model.config.hidden_size, "pooling_mode": "cls"}
+    write_modules(folder, (POOLING, pooling), (NORMALIZE, {}))
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": settings.query_max_len})
     prefixes = {"query": settings.query_prefix, "document": settings.passage_prefix}
     prompts = {name: with_prefix(prefix, "\x00").partition("\x00")[0] for name, prefix in prefixes.items() if prefix}

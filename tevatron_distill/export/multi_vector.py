@@ -13,18 +13,15 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from tevatron_distill.export.bi_encoder import NORMALIZE
 from tevatron_distill.export.folder import save_model, save_tokenizer, write_json
 from tevatron_distill.export.original import Original
 from tevatron_distill.export.rescoring import PAIRS, Readers
-from tevatron_distill.export.sentence_files import TRANSFORMER
+from tevatron_distill.export.sentence_files import DENSE, IDENTITY, MASK, NORMALIZE, write_modules
 from tevatron_distill.export.vector_rows import Side, VectorRows, check_rows, plain_tokenizer, vector_rows
 from tevatron_distill.layouts import DualLayout
 from tevatron_distill.layouts.similarity import MaxSim
 from tevatron_distill.students.vectors import takes_pooler
 
-DENSE = "sentence_transformers.base.modules.dense.Dense"
-MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
 DENSE_FOLDER = "1_Dense"
 
 
@@ -56,7 +53,7 @@ def write_multi_vector(original: Original, folder: Path) -> Readers:
     layout.settings.save(folder)
     if linear is not None:
         write_dense(linear, folder / DENSE_FOLDER)
-    write_sentence_files(folder, rows, tokenizer, linear is not None)
+    write_sentence_files(folder, rows, tokenizer, linear)
     if rows.temperature != 1.0:
         original.notes.append(f"the student's score is MaxSim divided by {rows.temperature}")
     if rows.passage.folded:
@@ -71,31 +68,24 @@ def write_multi_vector(original: Original, folder: Path) -> Readers:
 
 
 def write_dense(linear: Any, folder: Path) -> None:
-    """Write the projection as a module of sentence-transformers."""
+    """Write the projection's weights."""
     folder.mkdir()
     weights = {f"linear.{name}": value.detach().contiguous() for name, value in linear.named_parameters()}
     save_file(weights, folder / "model.safetensors")
-    config = {"in_features": linear.in_features, "out_features": linear.out_features}
+
+
+def write_sentence_files(folder: Path, rows: VectorRows, tokenizer: Any, linear: Any) -> None:
+    """Write ``modules.json`` and what belongs to it; ``linear`` is the projection, None for none."""
     names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
-    identity = "torch.nn.modules.linear.Identity"
-    bias = linear.bias is not None
-    write_json(folder / "config.json", {**config, "bias": bias, "activation_function": identity, **names})
-
-
-def write_sentence_files(folder: Path, rows: VectorRows, tokenizer: Any, projected: bool) -> None:
-    """Write ``modules.json`` and what belongs to it."""
-    kinds = [(TRANSFORMER, ""), *([(DENSE, DENSE_FOLDER)] if projected else [])]
-    kinds += [(kind, f"{len(kinds) + n}_{kind.rpartition('.')[2]}") for n, kind in enumerate((MASK, NORMALIZE))]
-    modules = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (kind, path) in enumerate(kinds)]
-    write_json(folder / "modules.json", modules)
-    mask, normalize = (folder / path for _, path in kinds[-2:])
-    mask.mkdir()
-    normalize.mkdir()
     tasks = [name for name, side in (("query", rows.query), ("document", rows.passage)) if side.skipped]
     words = tokenizer.convert_ids_to_tokens(rows.passage.skipped)
-    write_json(mask / "config.json", {"skiplist_words": words, "skiplist_tasks": tasks, "keep_only_token_ids": None})
-    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
-    write_json(normalize / "config.json", names)
+    mask = {"skiplist_words": words, "skiplist_tasks": tasks, "keep_only_token_ids": None}
+    dense = []
+    if linear is not None:
+        sizes = {"in_features": linear.in_features, "out_features": linear.out_features}
+        bias = linear.bias is not None
+        dense = [(DENSE, {**sizes, "bias": bias, "activation_function": IDENTITY, **names})]
+    write_modules(folder, *dense, (MASK, mask), (NORMALIZE, names))
     query, lengths = rows.query, {"query_length": rows.query.max_length, "document_length": rows.passage.max_length}
     expansion = None
     if query.filler is not None:

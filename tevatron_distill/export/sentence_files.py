@@ -14,6 +14,29 @@ ACTIVATION = {"sentence_transformers": {"activation_fn": IDENTITY}}
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 LOGIT_SCORE = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
+POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
+DENSE = "sentence_transformers.base.modules.dense.Dense"
+MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
+NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
+
+
+def write_modules(folder: Path, *modules: tuple[str, dict[str, Any]]) -> None:
+    """Write ``modules.json``, and for each module behind the transformer at the top a folder with its config.
+
+    Args:
+        folder: of the model.
+        modules: class and config of the modules behind the transformer, in their order; a config that is empty is not
+            written.
+    """
+    listed = [(TRANSFORMER, ""), *((kind, f"{n}_{kind.rpartition('.')[2]}") for n, (kind, _) in enumerate(modules, 1))]
+    write_json(
+        folder / "modules.json",
+        [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (kind, path) in enumerate(listed)],
+    )
+    for (_, path), (_, config) in zip(listed[1:], modules, strict=True):
+        (folder / path).mkdir(exist_ok=True)
+        if config:
+            write_json(folder / path / "config.json", config)
 
 
 def write_cross_encoder_files(
@@ -34,15 +57,11 @@ def write_cross_encoder_files(
         in_float32: linear layers of the model that are computed in float32 whatever the model is in, for half precision
             would make equal scores of unequal ones.
     """
-    modules = [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER}]
+    modules = []
     if logits is not None:
-        modules.append({"idx": 1, "name": "1", "path": "1_LogitScore", "type": LOGIT_SCORE})
-        (folder / "1_LogitScore").mkdir()
-        write_json(
-            folder / "1_LogitScore" / "config.json",
-            {"true_token_id": logits[0], "false_token_id": logits[1], "module_input_name": "causal_logits"},
-        )
-    write_json(folder / "modules.json", modules)
+        tokens = {"true_token_id": logits[0], "false_token_id": logits[1], "module_input_name": "causal_logits"}
+        modules = [(LOGIT_SCORE, tokens)]
+    write_modules(folder, *modules)
     method = {"method": "forward", "method_output_name": "logits"}
     write_json(
         folder / "sentence_bert_config.json",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tevatron_distill.export.template import QUERY
 from tevatron_distill.export.vector_rows import read_vector_rows
 from tevatron_distill.export.vector_snippets import folder_rows, numpy_code, sentence_code, torch_code
+from tevatron_distill.formats.output import read_record
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.prompts.text import WHOLE
 from tevatron_distill.reranker.onnx import MODEL_FILE, RECORD_FILE
@@ -131,7 +132,7 @@ def encoder_snippets(folder: Path, settings: RerankerSettings, name: str, on_hub
 
 def language_model_snippets(folder: Path, format: str, settings: RerankerSettings, name: str) -> list[Snippet]:
     """Classifiers and language models, in transformers and in what is built on sentence-transformers."""
-    config, adapter = read_object(folder / "config.json"), read_object(folder / ADAPTER_FILE)
+    config, adapter = read_record(folder / "config.json"), read_record(folder / ADAPTER_FILE)
     kind = model_class(format, [*config.get("architectures", ()), f"For{adapter.get('task_type')}"])
     if kind is None:
         return []
@@ -164,8 +165,8 @@ def model_class(format: str, names: list[str]) -> str | None:
 
 def transformers_code(folder: Path, kind: str, settings: RerankerSettings, name: str) -> str:
     """Load by transformers, with peft where the folder is an adapter's."""
-    adapter = read_object(folder / ADAPTER_FILE)
-    config = read_object(folder / "config.json")
+    adapter = read_record(folder / ADAPTER_FILE)
+    config = read_record(folder / "config.json")
     imports, model = (
         f"from transformers import {kind}, AutoTokenizer",
         f'model = {kind}.from_pretrained("{name}").eval()',
@@ -239,7 +240,7 @@ def prompt_code(settings: RerankerSettings) -> str:
 
 def onnx_snippets(folder: Path, name: str, on_hub: bool) -> list[Snippet]:
     """onnxruntime with tokenizers, neither torch nor transformers; none where rows are not one text or pair."""
-    record = read_object(folder / RECORD_FILE)
+    record = read_record(folder / RECORD_FILE)
     place = {"folder": f'snapshot_download("{name}")' if on_hub else f'"{name}"', "file": MODEL_FILE}
     load = "from huggingface_hub import snapshot_download\n" if on_hub else ""
     if "vectors" in record:
@@ -279,8 +280,3 @@ def text_code(text: dict[str, Any] | None) -> str:
 def literal(text: str) -> str:
     """A string of Python's."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
