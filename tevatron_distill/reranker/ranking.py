@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, overload
 
 from tevatron_distill.schema import Candidates, Passage
 
 
-class Ranking:
+class Ranking(ABC):
     """Ranks texts by the scores of lists."""
 
+    @abstractmethod
     def score_candidates(self, candidates: Sequence[Candidates]) -> list[list[float]]:
         """Scores of whole lists, aligned with their passages."""
-        raise NotImplementedError
 
     @overload
     def rank(self, query: str, passages: Sequence[str]) -> list[tuple[int, float]]: ...

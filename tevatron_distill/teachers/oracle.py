@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
@@ -91,7 +92,7 @@ class Repairs:
         return {kind: self.counts[kind] for kind in ("ok", *PROBLEMS)} if self.counts else {}
 
 
-class LabelOracle:
+class LabelOracle(ABC):
     """Shows the passages of a question once, under labels: their logits are the scores, or a text names them.
 
     Args:
@@ -128,9 +129,9 @@ class LabelOracle:
             book.unnamed.update(question)
         return dict(zip(question, numbers or (0.0,) * len(question), strict=True))
 
+    @abstractmethod
     def named(self, book: Book, question: Question, parsed: Parsed) -> Mapping[int, float]:
         """The score of each position from a text."""
-        raise NotImplementedError
 
     def report(self) -> Mapping[str, float]:
         """What was wrong with generated answers."""
