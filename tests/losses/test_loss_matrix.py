@@ -98,6 +98,7 @@ HAND_VALUES: dict[str, tuple[list[float], list[float], float]] = {
         sigma(1) * math.log(sigma(1) / sigma(-1)) + sigma(-1) * math.log(sigma(-1) / sigma(1)),
     ),
     "pointwise_bce": ([0.5, -1.0, 0.0], [3.0, 0.0, 0.25], (log_odds(-0.5) + log_odds(-1) + log_odds(0)) / 3),
+    "pointwise_mse": ([0.5, -1.0], [1.0, 0.5], (0.5**2 + 1.5**2) / 2),
     "pointwise_rmse": ([0.5, -1.0], [1.0, 0.5], math.sqrt((0.5**2 + 1.5**2) / 2)),
 }
 

@@ -33,7 +33,12 @@ from tevatron_distill.losses.pairwise import (
     pair_mse_loss,
     rank_net_loss,
 )
-from tevatron_distill.losses.pointwise import metric_bce_loss, pointwise_bce_loss, pointwise_rmse_loss
+from tevatron_distill.losses.pointwise import (
+    metric_bce_loss,
+    pointwise_bce_loss,
+    pointwise_mse_loss,
+    pointwise_rmse_loss,
+)
 
 __all__ = ["LOSSES", "Loss", "margins_from_scores", "ranking_loss"]
 
@@ -75,6 +80,7 @@ LOSSES: dict[str, Loss] = {
     "adr_mse": Loss(adr_mse_loss, "scores", _ORDER),
     "kl": Loss(kl_loss, "scores", ("scores",), ("teacher_temp", "student_temp")),
     "pointwise_bce": Loss(pointwise_bce_loss, "scores", _GAINS),
+    "pointwise_mse": Loss(pointwise_mse_loss, "scores", ("scores", "judgements", "reciprocal", "linear")),
     "pointwise_rmse": Loss(pointwise_rmse_loss, "scores", _ORDER),
     "metric_bce": Loss(metric_bce_loss, "metrics", ("metrics",)),
 }

@@ -73,6 +73,30 @@ def metric_bce_loss(metric_logits: Tensor, labels: Tensor, mask: Tensor) -> Tens
     return masked_mean(errors, real & differ)
 
 
+def pointwise_mse_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of the raw scores.
+
+    For one query: mean over passages of ``(label - s)²``.
+
+    Args:
+        scores: student scores, float ``[num_queries, group_size]``; they learn the labels' own scale.
+        labels: float ``[num_queries, group_size]``, finite; a teacher's raw logits.
+        mask: bool ``[num_queries, group_size]``, True where a passage is real.
+
+    Returns:
+        float32 ``[num_queries]``, in units of the labels, squared; 0.0 with zero gradient for an empty query.
+
+    Raises:
+        ValueError: if the three shapes differ.
+
+    Source:
+        The Ettin rerankers (Aarsen 2026, huggingface.co/blog/ettin-reranker), whose queries weigh as much as they have
+        passages; here each weighs the same.
+    """
+    scores, labels = blank(scores, labels, mask)
+    return masked_mean((labels - scores).square(), mask)
+
+
 def pointwise_rmse_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Root of the mean squared error of the raw scores.
 
