@@ -89,7 +89,7 @@ class Peer(NamedTuple):
         return total.item() + self.offset + of_ties, gradient
 
 
-def our_losses(name: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def our_losses(name: str, batch: Batch, **options: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Our loss of each query, in one padded batch with garbage in its pads, and the scores that take the gradient.
 
     A loss over pairs of scores takes each passage's score for what it got beside any other.
@@ -101,7 +101,7 @@ def our_losses(name: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     shown = {}
     if LOSSES[name].kind == "pair_scores":
         shown = {"pair_scores": scores[:, :, None].expand(-1, -1, width), "shown": real_pairs(mask)}
-    return ranking_loss(LOSSES[name], scores, labels, mask, **shown), scores
+    return ranking_loss(LOSSES[name], scores, labels, mask, **shown, **options), scores
 
 
 def same(found: tuple[float, Sequence[Sequence[float]]], expected: tuple[float, Sequence[Sequence[float]]]) -> bool:
