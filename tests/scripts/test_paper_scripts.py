@@ -21,10 +21,6 @@ from tevatron_distill.training_arguments import DistillTrainingArguments
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PAPERS = {
-    "instruct_distill.sh": ["base", "rows.jsonl", "candidates.json", "qrels.txt"],
-    "rankllama.sh": ["candidates.jsonl", "qrels.txt"],
-    "rankzephyr.sh": ["candidates.json", "qrels.txt"],
-    "first_mistral.sh": ["candidates.json", "qrels.txt"],
     "colbert.sh": ["candidates.jsonl", "qrels.txt"],
     "pairrm.sh": [],
     "summareranker.sh": [],
