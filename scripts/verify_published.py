@@ -129,14 +129,15 @@ def on_sets(recipe: str, *flags: str) -> Callable[[str, Path, Path], Values]:
         recipes, means = reproduce_table.load()
         row = recipes[recipe]
         names = reproduce_table.sets_of(row, means)
+        runs = work / f"{recipe}-{Path(model).name}"
         for name in names:
             target = published_sets.make(name, sets)
-            run = work / recipe / f"run.{name}.tsv"
+            run = runs / f"run.{name}.tsv"
             if not run.is_file():
                 words = ["--model_name_or_path", model, "--dataset_path", str(target / "candidates.jsonl")]
                 words += ["--rerank_output_path", str(run), "--output_dir", str(work / "temp"), *flags]
                 rerank.main(words)
-        values = reproduce_table.with_means(reproduce_table.measured(names, work / recipe, sets, row.measure), means)
+        values = reproduce_table.with_means(reproduce_table.measured(names, runs, sets, row.measure), means)
         return [values[figure] for figure in row.figures]
 
     return compute
