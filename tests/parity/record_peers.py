@@ -226,31 +226,33 @@ def bubble(matrix: Any, best_or_worst: str) -> int:
 # ---- llm-rankers: sorts
 
 
-def judge(seed: int, transitive: bool) -> Callable[[tuple[int, ...]], int]:
-    """Names the best of a set: by a worth, or, contradicting itself, by chance that depends on the set alone."""
-    worth = random.Random(seed).sample(range(1000), 1000)
+def worths(seed: int, size: int) -> list[int]:
+    return random.Random(seed).sample(range(size), size)
 
-    def best(shown: tuple[int, ...]) -> int:
-        if transitive:
-            return max(shown, key=lambda position: worth[position])
-        return random.Random(f"{seed} {sorted(shown)}").choice(sorted(shown))
 
-    return best
+def by_worth(seed: int, size: int) -> Callable[[tuple[int, ...]], int]:
+    """Names the worthiest of a set."""
+    worth = worths(seed, size)
+    return lambda shown: max(shown, key=lambda position: worth[position])
+
+
+def by_chance(seed: int, size: int) -> Callable[[tuple[int, ...]], int]:
+    """Names one of a set by chance that depends on the set alone, and so contradicts itself."""
+    return lambda shown: random.Random(f"{seed} {sorted(shown)}").choice(sorted(shown))
 
 
 def sorts() -> dict[str, Any]:
     """What was asked, who was named best, and the order in the end."""
     rankers = module("llmrankers.rankers")
-    made = []
-    for method, children in (("heapsort", (2, 3, 9, 19)), ("bubblesort", (2, 3))):
-        for num_child in children:
-            for size, top_k in ((3, 10), (7, 3), (30, 10), (100, 10)):
-                for seed, transitive in ((1, True), (2, False)):
-                    made.append(setwise(rankers, method, num_child, size, top_k, judge(seed, transitive)))
-    for size, top_k in ((2, 10), (7, 3), (30, 10), (100, 10)):
-        for seed, transitive in ((3, True), (4, False)):
-            made.append(pairwise(rankers, size, top_k, judge(seed, transitive)))
-    return {"sorts": [one for one in made if one is not None]}
+    made: list[dict[str, Any] | None] = []
+    for size, top_k in ((3, 10), (7, 3), (30, 10), (100, 10)):
+        for best in (by_worth(1, size), by_chance(2, size)):
+            made.append(pairwise(rankers, size, top_k, best))
+            made += [setwise(rankers, "heapsort", num_child, size, top_k, best) for num_child in (2, 3, 9, 19)]
+        for num_child in (2, 3):
+            if found := setwise(rankers, "bubblesort", num_child, size, top_k, by_worth(1, size)):
+                made.append({**found, "worths": worths(1, size)})
+    return {"sorts": made}
 
 
 def documents(rankers: Any, size: int) -> list[Any]:
