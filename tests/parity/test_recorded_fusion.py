@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ each_fusion = pytest.mark.parametrize("recorded", RECORDED, ids=lambda one: f"{l
 
 def falls(scores, order):
     """Whether scores fall along an order; equal ones may stand either way."""
-    return all(scores[first] >= scores[second] - 1e-12 for first, second in zip(order, order[1:], strict=False))
+    return all(scores[first] >= scores[second] - 1e-12 for first, second in pairwise(order))
 
 
 @each_fusion
