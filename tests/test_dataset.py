@@ -34,6 +34,26 @@ def test_a_drawn_group_depends_on_seed_epoch_and_index_alone(size, train_group_s
     assert all(len(group.passages) == min(size, train_group_size) for group in forwards)
 
 
+@pytest.mark.parametrize(("seed", "epoch", "index"), [(43, 0, 0), (42, 1, 0), (42, 0, 1)])
+def test_another_seed_epoch_or_index_draws_another_group(seed, epoch, index):
+    groups = [group_of(100), group_of(100)]
+    other = TeacherPermutationDataset(groups, train_group_size=8, seed=seed)
+    other.set_epoch(epoch)
+    # two draws of 8 out of 100 are equal once in 186 billion
+    assert docids(other[index]) != docids(TeacherPermutationDataset(groups, train_group_size=8, seed=42)[0])
+
+
+def test_drawn_passages_stand_in_the_first_stages_order():
+    drawn = docids(TeacherPermutationDataset([group_of(100)], train_group_size=50)[0])
+    assert drawn == sorted(drawn, key=lambda docid: int(docid[1:]))
+
+
+def test_of_a_drawn_group_only_what_the_teacher_ranked_is_ranked():
+    taught = group_of(4)  # best first: 3, 2, 1, 0
+    drawn = Group("q", "query", taught.passages, taught.permutation, num_ranked=2).select([0, 1, 2])
+    assert (drawn.permutation, drawn.num_ranked, drawn.ranks()) == ((2, 1, 0), 1, (2, 2, 1))
+
+
 def test_uniform_drawing_reaches_the_teachers_worst_passages():
     dataset = TeacherPermutationDataset([group_of(20)], train_group_size=8)
     seen: Counter[str] = Counter()

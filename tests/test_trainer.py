@@ -94,6 +94,23 @@ def test_the_first_loss_is_the_mean_over_queries_and_plain_arguments_work(bert_c
     assert trainer.state.log_history[0]["loss"] == pytest.approx(sum(per_query.tolist()) / 4, abs=1e-4)
 
 
+def test_groups_are_drawn_anew_in_every_epoch(bert_classifier_folder, tmp_path):
+    drawn = []
+
+    class Noting(TeacherPermutationDataset):
+        def __getitem__(self, index):
+            drawn.append(self.epoch)
+            return super().__getitem__(index)
+
+    trainer = build(
+        bert_classifier_folder, tmp_path, groups_of(2), max_steps=-1, num_train_epochs=3, save_strategy="no"
+    )
+    DistillRerankerTrainer(
+        model=trainer.model, args=trainer.args, train_dataset=Noting(groups_of(2)), data_collator=trainer.data_collator
+    ).train()
+    assert drawn == [0, 0, 1, 1, 2, 2]
+
+
 def test_evaluation_equals_a_plain_loop(bert_classifier_folder, tmp_path):
     groups = groups_of(11)
     trainer = build(

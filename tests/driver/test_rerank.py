@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tevatron_distill.arguments.rerank import RerankArguments
 from tevatron_distill.driver import rerank as driver
-from tevatron_distill.driver.rerank import main, mix, normalise
+from tevatron_distill.driver.rerank import main, mix, normalise, ranked_lines
 from tevatron_distill.formats.runs import read_run
 from tevatron_distill.reranker import Reranker
-from tevatron_distill.schema import InputError
+from tevatron_distill.schema import Candidates, InputError, Passage
 
 
 @pytest.fixture
@@ -115,6 +116,12 @@ def test_trec_output_has_six_columns_and_ranks(command, tmp_path):
 def test_the_depth_cuts_the_first_stage(command, tmp_path):
     main(command("--depth", "2"))
     assert {tuple(sorted(ranked)) for ranked in read_run(tmp_path / "run.tsv").values()} == {("d0", "d1")}
+
+
+def test_equal_scores_keep_the_first_stages_order():
+    candidates = Candidates("q", "?", tuple(Passage(docid, "text") for docid in "abc"), (3.0, 2.0, 1.0))
+    lines = ranked_lines(candidates, [0.5, 2.0, 0.5], RerankArguments("run.tsv"))
+    assert [line.split("\t")[1] for line in lines] == ["b", "a", "c"]
 
 
 def test_shards_together_are_the_whole(command, tmp_path):

@@ -92,10 +92,10 @@ HAND_VALUES: dict[str, tuple[list[float], list[float], float]] = {
         [1.0, 0.0, 0.0],
         ((1 - (1 + 2 * sigma(1))) ** 2 / 1 + 2 * (2.5 - (1.5 + sigma(-1))) ** 2 / math.log2(3.5)) / 3,
     ),
-    "kl": (
-        [0.0, 1.0],
+    "kl": (  # the other way round it would be another number
+        [0.0, 3.0],
         [1.0, 0.0],
-        sigma(1) * math.log(sigma(1) / sigma(-1)) + sigma(-1) * math.log(sigma(-1) / sigma(1)),
+        sigma(1) * math.log(sigma(1) / sigma(-3)) + sigma(-1) * math.log(sigma(-1) / sigma(3)),
     ),
     "pointwise_bce": ([0.5, -1.0, 0.0], [3.0, 0.0, 0.25], (log_odds(-0.5) + log_odds(-1) + log_odds(0)) / 3),
     "pointwise_mse": ([0.5, -1.0], [1.0, 0.5], (0.5**2 + 1.5**2) / 2),
