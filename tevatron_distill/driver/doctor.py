@@ -27,8 +27,6 @@ from tevatron_distill.retrieval.java import OLDEST, find_java
 
 OURS = "tevatron-distill"
 GIB = 1 << 30
-STATES = ("ok", "note", "missing", "wrong")
-"""Fine; to be known; an extra that is not installed; the core does not work."""
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
@@ -38,7 +36,8 @@ class Finding(NamedTuple):
     Attributes:
         section: where it is shown.
         name: what it is.
-        state: one of `STATES`.
+        state: ``ok``; ``note``, to be known; ``missing``, an extra that is not installed; ``wrong``, the core does
+            not work.
         value: what was found.
         advice: what it means, or the command that changes it; empty where there is nothing to do.
     """

@@ -146,9 +146,7 @@ def _strange_transformer(config: dict[str, Any]) -> str:
         return f"its transformer's task is {task}"
     if "text" not in config.get("modality_config", ["text"]):
         return "its transformer takes no plain text"
-    strange = [
-        key for key in ("do_lower_case", "processing_kwargs", "query_length", "document_length") if config.get(key)
-    ]
+    strange = [key for key in STRANGE if config.get(key)]
     return f"its transformer has {', '.join(strange)}" if strange else ""
 
 
