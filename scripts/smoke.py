@@ -1,4 +1,4 @@
-"""What must work wherever the package was installed: run it with that environment's Python, away from the repository."""
+"""What must work wherever the package is installed: run by that environment's Python, in an empty folder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def command(*words: str) -> None:
         [str(Path(sys.executable).with_name("tevatron-distill")), *words], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit(f"tevatron-distill {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"tevatron-distill {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
     print(f"tevatron-distill {words[0]}: well")
 
 
