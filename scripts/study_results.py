@@ -1,0 +1,249 @@
+"""From the study's runs to its rows, table and figure: nDCG@10 with intervals over queries and seeds, paired tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from choose_weight import mix_runs
+from study_data import COLLECTIONS
+from study_trainings import EVERY_STUDENT, Study, Training
+
+from tevatron_distill import Reranker
+from tevatron_distill.formats.output import write_whole
+from tevatron_distill.formats.runs import read_run
+from tevatron_distill.metrics import bootstrap_interval, evaluate, paired_test
+from tevatron_distill.schema import Qrels, Run
+
+MEASURE = "nDCG@10"
+RESAMPLES = 10_000
+DEV = {"dl19": "dl20", "nfcorpus": "nfcorpus.dev", "scifact": "scifact.dev"}
+"""What the weight of the first stage is chosen on, for each set that is tested on."""
+WEIGHTS = [tenths / 10 for tenths in range(11)]
+NUM_TIMED = 10
+
+Row = dict[str, Any]
+PerQuery = Mapping[str, float]
+
+
+def measured(run: Run, qrels: Qrels) -> PerQuery:
+    """The measure of each judged query of the run's set."""
+    return evaluate(run, qrels, [MEASURE]).per_query[MEASURE]
+
+
+def interval(values: Sequence[PerQuery]) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % bootstrap interval over queries and seeds.
+
+    Args:
+        values: for each seed, of the same queries.
+    """
+    if len(values) == 1:
+        return tuple(bootstrap_interval(values[0]))
+    table = np.array([[row[query_id] for query_id in values[0]] for row in values])
+    seeds, queries = table.shape
+    rng = np.random.default_rng(0)
+    means = [
+        table[np.ix_(rng.integers(seeds, size=seeds), rng.integers(queries, size=queries))].mean()
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(table.mean()), float(low), float(high)
+
+
+def mean_over_seeds(values: Sequence[PerQuery]) -> PerQuery:
+    """Each query's mean over the seeds."""
+    return {query_id: float(np.mean([row[query_id] for row in values])) for query_id in values[0]}
+
+
+class Results:
+    """The rows of a study whose runs are there."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.qrels = {name: self._tested(name) for name in ("dl19", "dl20")}
+        for collection in COLLECTIONS:
+            for split in ("dev", "test"):
+                self.qrels[f"{collection}.{split}"] = self._tested(f"{collection}.{split}")
+        self.first = {test: self._first_stage(test) for test in ("dl19", "dl20", *COLLECTIONS)}
+
+    def rows(self) -> Iterator[Row]:
+        """First stage, teacher, untrained backbone, then every training, alone and mixed with the first stage."""
+        for test in DEV:
+            run = self.first[test]
+            yield self._row("none", test, "bm25", "", [measured(run, self._qrels(test))], [run])
+        teacher = read_run(self.study.data.teacher_run("BM25", "dl19"))
+        yield self._row("none", "dl19", "rank_vicuna", "", [measured(teacher, self._qrels("dl19"))], [teacher])
+        yield from self._training("colbert.none", Training("colbert", "none", "", (1,)))
+        for training in self.study.cut.trainings:
+            yield from self._training(training.name, training)
+
+    def _training(self, name: str, training: Training) -> Iterator[Row]:
+        for test in training.tests:
+            seeds = [seed for seed in training.seeds if self.study.run(name, test, seed).exists()]
+            if not seeds:
+                continue
+            runs = [self._student_run(name, test, seed) for seed in seeds]
+            about = (training.train, test, training.student, training.loss)
+            yield self._row(*about, [measured(run, self._qrels(test)) for run in runs], runs)
+            weight = self._weight(name, test, seeds[0])
+            if weight is not None:
+                mixed = [mix_runs(run, self.first[test], weight) for run in runs]
+                row = self._row(*about, [measured(run, self._qrels(test)) for run in mixed], mixed)
+                yield row | {"first_stage_weight": weight}
+
+    def _row(
+        self, train: str, test: str, student: str, loss: str, values: Sequence[PerQuery], runs: Sequence[Run]
+    ) -> Row:
+        mean, low, high = interval(values)
+        row = {
+            "train": train, "test": test, "student": student, "loss": loss, "ndcg10": round(mean, 4),
+            "low": round(low, 4), "high": round(high, 4), "ms_per_query": None, "params": None, "seeds": len(values),
+            "commit": commit(), "first_stage_weight": 0.0,
+            "ndcg10_of_seeds": [round(float(np.mean(list(one.values()))), 4) for one in values],
+        }  # fmt: skip
+        others = {"bm25": measured(self.first[test], self._qrels(test))}
+        if test == "dl19":
+            others["rank_vicuna"] = measured(read_run(self.study.data.teacher_run("BM25", "dl19")), self._qrels("dl19"))
+        for name, other in others.items():
+            if name != student:
+                found = paired_test(other, mean_over_seeds(values))
+                row[f"minus_{name}"] = round(found.difference, 4)
+                row[f"p_{name}"] = float(f"{found.p:.2g}")
+        return row
+
+    def _weight(self, name: str, test: str, seed: int) -> float | None:
+        """The weight of the first stage that is best on the development queries; the smallest of equal ones."""
+        dev = DEV[test]
+        ranked = "dl20" if test == "dl19" else test
+        if not self.study.run(name, ranked, seed).exists():
+            return None
+        run, qrels = self._student_run(name, ranked, seed), self.qrels[dev]
+        found = {
+            weight: evaluate(mix_runs(run, self.first[ranked], weight), qrels, [MEASURE]).mean[MEASURE]
+            for weight in WEIGHTS
+        }
+        return max(found, key=lambda weight: (round(found[weight], 6), -weight))
+
+    def _qrels(self, test: str) -> Qrels:
+        return self.qrels["dl19" if test == "dl19" else f"{test}.test"]
+
+    def _tested(self, name: str) -> Qrels:
+        """The judgements of the queries that were ranked, all of them but in the quick cut and for choices."""
+        qrels = self.study.data.qrels(name)
+        if not name.endswith(".dev") and self.study.cut.num_tests is None:
+            return qrels
+        ranked = {entry.query_id for entry in self.study.lists(name.split(".")[0])}
+        return {query_id: judged for query_id, judged in qrels.items() if query_id in ranked}
+
+    def _first_stage(self, test: str) -> Run:
+        return {
+            entry.query_id: {passage.docid: score for passage, score in zip(entry.passages, entry.scores, strict=True)}
+            for entry in self.study.lists(test)
+        }
+
+    def _student_run(self, name: str, test: str, seed: int) -> Run:
+        return read_run(self.study.run(name, test, seed))
+
+
+def commit() -> str:
+    """The commit that the study was run at."""
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+
+
+def measure_speed(study: Study) -> None:
+    """Milliseconds a query of 100 candidates, texts not seen before, and parameters, of each kind of student.
+
+    Nothing else may run meanwhile; the number of threads is that of OMP_NUM_THREADS.
+    """
+    path = study.data.out / "speed.json"
+    if path.exists():
+        return
+    found = {}
+    for training in EVERY_STUDENT:
+        reranker = Reranker(str(study.folder(training, training.seeds[0])))
+        lists = [entry.top(10) if training.student == "pair_ranker" else entry for entry in study.lists("dl19")]
+        for entry in lists[:1]:
+            reranker.score(entry.query, entry.passages)
+        begin = time.perf_counter()
+        for entry in lists[1 : NUM_TIMED + 1]:
+            reranker.score(entry.query, entry.passages)
+        milliseconds = 1000 * (time.perf_counter() - begin) / NUM_TIMED
+        params = sum(parameter.numel() for parameter in reranker.model.parameters())
+        found[training.student] = {"ms_per_query": round(milliseconds, 1), "params": params}
+    write_whole(path, json.dumps(found))
+
+
+def write_results(study: Study, path: Path) -> Path:
+    """The rows of all runs that are there, as JSON."""
+    speed_path = study.data.out / "speed.json"
+    speed = json.loads(speed_path.read_text(encoding="utf-8")) if speed_path.exists() else {}
+    rows = [row | speed.get(row["student"], {}) for row in Results(study).rows()]
+    write_whole(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", overwrite=True)
+    return path
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a results file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+TITLES = {
+    "bm25": "BM25", "rank_vicuna": "RankVicuna 7B (teacher)", "colbert": "ColBERT", "simcls": "SimCLS",
+    "cross_encoder": "cross-encoder", "pair_ranker": "PairRanker (top 10)",
+}  # fmt: skip
+
+
+def table_lines(rows: Sequence[Row]) -> list[str]:
+    """A Markdown table: a line for each student, verdicts, loss and mixing, a column for each set."""
+    lines = ["| student | learnt from | loss | BM25's weight | dl19 | nfcorpus | scifact |", "| --- " * 7 + "|"]
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        mixed = "-" if row["student"] in ("bm25", "rank_vicuna") else ("chosen" if row["first_stage_weight"] else "0")
+        key = (TITLES[row["student"]], row["train"], row["loss"], mixed)
+        weight = f", weight {row['first_stage_weight']}" if row["first_stage_weight"] else ""
+        stars = "*" if row.get("p_bm25", 1) < 0.05 and row.get("minus_bm25", 0) > 0 else ""
+        cell = f"{row['ndcg10']:.3f}{stars} ({row['low']:.3f}-{row['high']:.3f}{weight})"
+        found.setdefault(key, {})[row["test"]] = cell
+    return [
+        *lines,
+        *(f"| {' | '.join(key)} | {' | '.join(cells.get(t, '') for t in DEV)} |" for key, cells in found.items()),
+    ]
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """The table on the screen."""
+    print("\n".join(table_lines(rows)))
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """The students that learn from the mix, alone and mixed with the first stage, beside it and the teacher."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [row for row in rows if row["train"] in ("none", "mix") and row["loss"] in ("", "rank_net")]
+    names = [name for name in TITLES if any(row["student"] == name for row in shown)]
+    figure, axes = pyplot.subplots(1, len(DEV), figsize=(11, 3.2), sharey=True, layout="constrained")
+    for axis, test in zip(axes, DEV, strict=True):
+        for row in (row for row in shown if row["test"] == test):
+            mixed, untrained = row["first_stage_weight"] > 0, row["student"] == "colbert" and row["train"] == "none"
+            shift = 0.18 * (-1 if mixed else 1) if row["loss"] else 0.0
+            place = names.index(row["student"]) + shift - (0.36 if untrained else 0)
+            reach = [[row["ndcg10"] - row["low"]], [row["high"] - row["ndcg10"]]]
+            colour = "0.6" if untrained else "C1" if mixed else "C0" if row["loss"] else "0.2"
+            axis.errorbar(row["ndcg10"], place, xerr=reach, fmt="o", color=colour, capsize=2, markersize=4)
+        axis.set_title(test)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(range(len(names)), [TITLES[name] for name in names])
+    axes[0].invert_yaxis()
+    handles = [pyplot.Line2D([], [], marker="o", linestyle="", color=colour) for colour in ("C0", "C1", "0.6")]
+    figure.legend(handles, ["trained, alone", "mixed with BM25", "untrained"], loc="outside lower center", ncols=3)
+    figure.supxlabel("nDCG@10, 95 % interval over queries and seeds", fontsize=9)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
