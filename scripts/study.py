@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from quickstart_weights import weights_folder
 from study_data import StudyData
-from study_results import measure_speed, print_table, read_rows, write_results
+from study_results import draw, measure_speed, print_table, read_rows, write_results
 from study_trainings import FULL, QUICK, Study, Training
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,6 +38,9 @@ def make_study(args: argparse.Namespace) -> Study:
     """The study that the flags ask for."""
     out = args.output_dir / ("quick" if args.quick else "full")
     cut = QUICK if args.quick else FULL
+    if args.seeds:
+        trainings = tuple(replace(training, seeds=tuple(args.seeds)) for training in cut.trainings)
+        cut = replace(cut, trainings=trainings)
     return Study(StudyData(args.data_dir, out.resolve(), weights_folder(), cut.num_queries), cut)
 
 
@@ -76,24 +80,24 @@ def main() -> None:
     parser.add_argument("--results_dir", type=Path, default=RESULTS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="trainings that go side by side")
     parser.add_argument("--quick", action="store_true", help="small cut of about five minutes, for the gates")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds of every training, instead of the study's own")
     args = parser.parse_args()
     if not args.data_dir or not (args.data_dir / "rank_llm").is_dir():
         parser.error(f"--data_dir must hold rank_llm/, msmarco_dl/, nfcorpus/ and scifact/; got {args.data_dir}")
     study = make_study(args)
-    side_by_side(study, [("data", study.data.make, ())], 1)
     side_by_side(study, [("inputs", study.make_inputs, ())], 1)
     jobs = jobs_of(study, study.cut.trainings)
-    first = [*jobs_of(study, study.cut.warm_starts), ("untrained", study.do_untrained, ())]
+    first = [*jobs_of(study, study.cut.warm_starts), *([] if args.quick else [("untrained", study.do_untrained, ())])]
     free = [job for job in jobs if "colbert" in job[0] or "simcls" in job[0]]
     # Students that start from a warm start wait for it; the others go beside it
     side_by_side(study, [*first, *free], args.processes)
     side_by_side(study, [job for job in jobs if job not in free], args.processes)
     if not args.quick:
         measure_speed(study)
-    path = write_results(
-        study, args.results_dir / ("study_quick.json" if args.quick else "study.json"), quick=args.quick
-    )
-    print_table(read_rows(path))
+    rows = read_rows(write_results(study, args.results_dir / f"study{'_quick' if args.quick else ''}.json"))
+    if not args.quick:
+        draw(rows, args.results_dir / "study.png")
+    print_table(rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import hashlib
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,8 +101,12 @@ class StudyData:
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    def make(self) -> None:
-        """Everything that training and testing read."""
+    def make(self, needed: Container[str]) -> None:
+        """Everything that training and testing read.
+
+        Args:
+            needed: the verdicts that are trained on.
+        """
         for collection in COLLECTIONS:
             for split in SPLITS:
                 queries = read_queries(self.beir(collection))
@@ -110,12 +114,13 @@ class StudyData:
                 if split == "train":
                     asked = dict(self._some(sorted(asked.items())))
                 self._retrieve(f"{collection}.{split}", self.beir(collection) / "corpus.jsonl", asked)
-        self._make_known_items()
         self._make_llm_groups()
         for collection in COLLECTIONS:
             self._order_untrained(f"{collection}.train")
             self._make_judged_groups(collection)
-        self._make_known_item_groups()
+        if "known_item" in needed:
+            self._make_known_items()
+            self._make_known_item_groups()
         self.check_no_test_query()
 
     def _some(self, rows: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:

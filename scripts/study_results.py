@@ -55,6 +55,16 @@ def interval(values: Sequence[PerQuery]) -> tuple[float, float, float]:
     return float(table.mean()), float(low), float(high)
 
 
+def tolerance(values: Sequence[PerQuery]) -> float | None:
+    """How far the mean of another seed may lie from these seeds' mean, to be no surprise; None for fewer than three.
+
+    Four standard deviations of a seed, and .005 for the arithmetic of another machine.
+    """
+    if len(values) < 3:
+        return None
+    return round(4 * float(np.std([np.mean(list(row.values())) for row in values], ddof=1)) + 0.005, 4)
+
+
 def mean_over_seeds(values: Sequence[PerQuery]) -> PerQuery:
     """Each query's mean over the seeds."""
     return {query_id: float(np.mean([row[query_id] for row in values])) for query_id in values[0]}
@@ -78,11 +88,12 @@ class Results:
             yield self._row("none", test, "bm25", "", [measured(run, self._qrels(test))], [run])
         teacher = read_run(self.study.data.teacher_run("BM25", "dl19"))
         yield self._row("none", "dl19", "rank_vicuna", "", [measured(teacher, self._qrels("dl19"))], [teacher])
-        yield from self._training("colbert.none", Training("colbert", "none", "", (1,)))
-        for training in self.study.cut.trainings:
-            yield from self._training(training.name, training)
+        yield from self._training(Training("colbert", "none", "rank_net", (1,)))
+        for training in (*self.study.cut.warm_starts, *self.study.cut.trainings):
+            yield from self._training(training)
 
-    def _training(self, name: str, training: Training) -> Iterator[Row]:
+    def _training(self, training: Training) -> Iterator[Row]:
+        name = training.name
         for test in training.tests:
             seeds = [seed for seed in training.seeds if self.study.run(name, test, seed).exists()]
             if not seeds:
@@ -104,6 +115,7 @@ class Results:
             "train": train, "test": test, "student": student, "loss": loss, "ndcg10": round(mean, 4),
             "low": round(low, 4), "high": round(high, 4), "ms_per_query": None, "params": None, "seeds": len(values),
             "commit": commit(), "first_stage_weight": 0.0,
+            "tolerance": tolerance(values),
             "ndcg10_of_seeds": [round(float(np.mean(list(one.values()))), 4) for one in values],
         }  # fmt: skip
         others = {"bm25": measured(self.first[test], self._qrels(test))}
@@ -179,7 +191,7 @@ def measure_speed(study: Study) -> None:
 
 
 def write_results(study: Study, path: Path) -> Path:
-    """The rows of all runs that are there, as JSON."""
+    """The rows of all runs that are there, as JSON; `tolerance` is what other seeds may bring, from these seeds."""
     speed_path = study.data.out / "speed.json"
     speed = json.loads(speed_path.read_text(encoding="utf-8")) if speed_path.exists() else {}
     rows = [row | speed.get(row["student"], {}) for row in Results(study).rows()]
@@ -198,26 +210,47 @@ TITLES = {
 }  # fmt: skip
 
 
-def table_lines(rows: Sequence[Row]) -> list[str]:
-    """A Markdown table: a line for each student, verdicts, loss and mixing, a column for each set."""
-    lines = ["| student | learnt from | loss | BM25's weight | dl19 | nfcorpus | scifact |", "| --- " * 7 + "|"]
-    found: dict[tuple[str, ...], dict[str, str]] = {}
+def readme_lines(rows: Sequence[Row]) -> list[str]:
+    """Two Markdown tables: every student on every set; labels and losses on one student and dl19."""
+    return [*students_table(rows), "", *choices_table(rows)]
+
+
+def students_table(rows: Sequence[Row]) -> list[str]:
+    """First stage, teacher, untrained backbone and the students of the mix, alone and mixed with the first stage."""
+    lines = ["| ranked by | BM25 mixed in | dl19 | nfcorpus | scifact | parameters | a query |", "| --- " * 7 + "|"]
+    found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        mixed = "-" if row["student"] in ("bm25", "rank_vicuna") else ("chosen" if row["first_stage_weight"] else "0")
-        key = (TITLES[row["student"]], row["train"], row["loss"], mixed)
-        weight = f", weight {row['first_stage_weight']}" if row["first_stage_weight"] else ""
-        stars = "*" if row.get("p_bm25", 1) < 0.05 and row.get("minus_bm25", 0) > 0 else ""
-        cell = f"{row['ndcg10']:.3f}{stars} ({row['low']:.3f}-{row['high']:.3f}{weight})"
-        found.setdefault(key, {})[row["test"]] = cell
-    return [
-        *lines,
-        *(f"| {' | '.join(key)} | {' | '.join(cells.get(t, '') for t in DEV)} |" for key, cells in found.items()),
-    ]
+        if row["train"] in ("none", "mix"):
+            untrained = ", untrained" if row["student"] == "colbert" and row["train"] == "none" else ""
+            key = (TITLES[row["student"]] + untrained, "yes" if row["first_stage_weight"] else "")
+            found.setdefault(key, []).append(row)
+    for (title, mixed), of_title in found.items():
+        cells = {row["test"]: _cell(row) for row in of_title}
+        params, speed = of_title[0]["params"], of_title[0]["ms_per_query"]
+        about = [f"{params / 1e6:.1f}M" if params else "", f"{speed:.0f} ms" if speed else ""]
+        lines.append(f"| {' | '.join([title, mixed, *(cells.get(test, '') for test in DEV), *about])} |")
+    return lines
+
+
+def choices_table(rows: Sequence[Row]) -> list[str]:
+    """What the students of one kind make of other verdicts, and of other losses, on dl19, alone."""
+    lines = ["| ColBERT learns from | loss | dl19 |", "| --- | --- | --- |"]
+    for row in rows:
+        if row["train"] not in ("none", "mix") and row["student"] == "colbert" and not row["first_stage_weight"]:
+            lines.append(f"| {row['train']} | {row['loss']} | {_cell(row)} |")
+    return lines
+
+
+def _cell(row: Row) -> str:
+    """nDCG@10 with its interval; a star where it is above BM25 with p < .05, two where above the teacher, too."""
+    above = [name for name in ("bm25", "rank_vicuna") if row.get(f"minus_{name}", 0) > 0 and row[f"p_{name}"] < 0.05]
+    stars = "*" * len(above)
+    return f"{row['ndcg10']:.3f}{stars} ({row['low']:.3f}-{row['high']:.3f})"
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """The table on the screen."""
-    print("\n".join(table_lines(rows)))
+    """The tables on the screen."""
+    print("\n".join(readme_lines(rows)))
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

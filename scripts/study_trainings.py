@@ -109,7 +109,6 @@ class Cut:
     Attributes:
         trainings: behind the warm starts.
         warm_starts: what they start from.
-        steps: of a training, as a share of the student's.
         num_queries: of each set of judgements, and of known items, that verdicts are made for (None: all).
         num_tests: queries of each set that are tested on (None: all).
         num_dev: queries of nfcorpus and scifact that choices are made on.
@@ -118,7 +117,6 @@ class Cut:
 
     trainings: tuple[Training, ...] = (*EVERY_STUDENT, *LABELS, *LOSSES)
     warm_starts: tuple[Training, ...] = WARM_STARTS
-    steps: float = 1.0
     num_queries: int | None = None
     num_tests: int | None = None
     num_dev: int = 100
@@ -127,8 +125,8 @@ class Cut:
 
 FULL = Cut()
 QUICK = Cut(
-    trainings=tuple(Training(student, "mix", seeds=(1,)) for student in ("colbert", "simcls", "cross_encoder")),
-    steps=0.2, num_queries=40, num_tests=30, num_dev=0, depth=30,
+    trainings=tuple(Training(student, "mix", seeds=(1,), steps=12) for student in ("colbert", "simcls")),
+    warm_starts=(), num_queries=40, num_tests=30, num_dev=0, depth=30,
 )  # fmt: skip
 
 
@@ -181,7 +179,9 @@ class Study:
 
     def make_inputs(self) -> None:
         """All that the trainings share, so that they can go side by side."""
-        for name in TRAIN_SETS:
+        names = {training.train for training in (*self.cut.warm_starts, *self.cut.trainings)}
+        self.data.make({part for name in names for part in TRAIN_SETS[name]})
+        for name in names:
             self.mixed_groups(name)
         for test in ("dl19", "dl20", *COLLECTIONS):
             self.candidates(test)
@@ -196,7 +196,7 @@ class Study:
             if student.start and student.start != training.name:
                 start = self.folder(self.by_name(student.start), 1)
             paths = ["--dataset_path", f"{self.mixed_groups(training.train)}", "--output_dir", f"{folder}"]
-            steps = round(self.cut.steps * training.steps)
+            steps = training.steps
             how = ["--max_steps", f"{steps}", "--warmup_steps", f"{steps // 10}", "--seed", f"{seed}"]
             group = ["--train_group_size", f"{student.group_size}"]
             group += ["--per_device_train_batch_size", f"{NUM_GROUPS}"]
