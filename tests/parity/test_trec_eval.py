@@ -14,7 +14,7 @@ import yaml
 from tevatron_distill.extras import is_installed
 from tevatron_distill.formats import load_candidates
 from tevatron_distill.formats.qrels import read_qrels
-from tevatron_distill.formats.runs import read_run, write_run
+from tevatron_distill.formats.runs import read_run
 from tevatron_distill.metrics import evaluate
 from tevatron_distill.retrieval.java import choose_java
 from tevatron_distill.schema import InputError
@@ -34,8 +34,14 @@ def measures(level):
         **{f"R{rel}@{cut}": f"recall_{cut}" for cut in (10, 100)},
         **{f"P{rel}@{cut}": f"P_{cut}" for cut in (5, 10)},
         **{f"Success{rel}@{cut}": f"success_{cut}" for cut in (1, 10)},
-        **{f"AP{rel}": "map", f"AP{rel}@10": "map_cut_10", f"RR{rel}": "recip_rank", f"Rprec{rel}": "Rprec"},
-        **{"nDCG": "ndcg", f"Bpref{rel}": "bpref", "NumRet": "num_ret", f"NumRet(rel={level})": "num_rel_ret"},
+        f"AP{rel}": "map",
+        f"AP{rel}@10": "map_cut_10",
+        f"RR{rel}": "recip_rank",
+        f"Rprec{rel}": "Rprec",
+        f"Bpref{rel}": "bpref",
+        f"NumRet(rel={level})": "num_rel_ret",
+        "nDCG": "ndcg",
+        "NumRet": "num_ret",
     }
 
 
@@ -73,7 +79,7 @@ def test_runs_with_ties_and_missing_queries_are_measured_as_by_pytrec_eval(seed)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_measures_are_those_of_loops_over_the_ranks(seed):
-    """Ties by docid, descending; nDCG with the grades as gains; a reciprocal rank with a cutoff, which trec_eval lacks."""
+    """Ties by docid, descending; grades as the gains of nDCG; a reciprocal rank with a cutoff, which trec_eval lacks."""
     run, qrels = drawn(seed)
     found = evaluate(run, qrels, ["nDCG@10", "AP(rel=2)", "RR(rel=2)@10", "R(rel=2)@10"]).per_query
     for query_id, grades in qrels.items():
@@ -110,8 +116,9 @@ def shipped_runs(data_dir):
 def qrels_of(data_dir, name):
     """Our reading of the judgements, and pytrec_eval's."""
     path = data_dir / "msmarco_dl" / "qrels" / f"qrels.{'dl19' if 'dl19' in name else 'dl20'}-passage.txt"
+    qrels = read_qrels(path)
     with path.open() as lines:
-        assert (qrels := read_qrels(path)) == pytrec_eval.parse_qrel(lines)
+        assert qrels == pytrec_eval.parse_qrel(lines)
     return path, qrels
 
 
