@@ -102,6 +102,7 @@ def problems_of(fault: Fault, root: Path = ROOT) -> list[str]:
 def _is_there(root: Path, test: str) -> bool:
     """Whether a file of tests, or a single test in it, can be run."""
     name, _, function = test.partition("::")
+    function = function.rpartition("::")[2]
     path = root / name
     return path.is_file() and (not function or f"def {function.partition('[')[0]}(" in path.read_text(encoding="utf-8"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tevatron_distill.layouts import DualLayout, RerankerSettings
 from tevatron_distill.layouts.rows import Row
-from tevatron_distill.layouts.similarity import MaxSim
+from tevatron_distill.layouts.similarity import Cosine, MaxSim
 from tevatron_distill.schema import Candidates, Passage
 
 
@@ -36,6 +36,12 @@ def test_a_padded_query_token_does_not_count():
     assert score.item() == pytest.approx(1.0)
 
 
+def test_a_cosine_is_that_of_the_first_vectors_over_the_temperature():
+    query, passage = units((1, 0), (0, 1)), units((1, 1), (1, 0))
+    everything = torch.ones(1, 2, dtype=torch.bool)
+    assert Cosine(0.5)(query, everything, passage, everything).item() == pytest.approx(0.5**0.5 / 0.5)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 3), st.integers(0, 10_000))
 def test_padding_changes_nothing(query_length, passage_length, padding, seed):
@@ -46,6 +52,20 @@ def test_padding_changes_nothing(query_length, passage_length, padding, seed):
     passage_counted = torch.arange(passage.shape[1])[None] < passage_length
     plain = sum(max(float(q @ p) for p in passage[0, :passage_length]) for q in query[0, :query_length]) / query_length
     assert MaxSim()(query, query_counted, passage, passage_counted).item() == pytest.approx(plain, abs=1e-5)
+
+
+def test_a_title_is_part_of_the_passage_that_is_encoded():
+    encoded = []
+
+    def note(passage):
+        encoded.append((passage.title, passage.text))
+        return word_rows(passage)
+
+    layout = DualLayout(None, RerankerSettings(pad_token_id=0), word_rows, note, MaxSim())
+    layout.collate(
+        [Candidates("a", "1", (Passage("x", "2", "One"), Passage("y", "2", "Two"), Passage("z", "2", "One")), ())]
+    )
+    assert encoded == [("One", "2"), ("Two", "2")]
 
 
 def word_rows(text: str | Passage) -> Row:

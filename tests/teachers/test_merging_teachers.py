@@ -38,10 +38,10 @@ def test_merging_equal_verdicts_gives_that_verdict(merge, data, times):
 
 def test_scores_are_averaged_and_preferences_over_those_who_have_them():
     first = group_of([0, 1], scores=(1.0, 0.0), preferences=((0, 1, 0.75),))
-    second = group_of([1, 0], scores=(0.0, 3.0), preferences=((1, 0, 0.5),))
+    second = group_of([1, 0], scores=(0.0, 3.0), preferences=((1, 0, 0.125),))
     merged = merge_groups([first, second], "rrf")
     assert merged.scores == ((1.0 + 0.0) / 2, (0.0 + 3.0) / 2)
-    assert merged.preferences == ((0, 1, (0.75 + 0.5) / 2),)
+    assert merged.preferences == ((0, 1, (0.75 + (1 - 0.125)) / 2),)
     assert merge_groups([first, group_of([1, 0])], "rrf").scores is None
     assert merge_groups([group_of([1, 0])], "rrf").preferences is None
 
