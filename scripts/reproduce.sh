@@ -1,5 +1,7 @@
 # The head of the scripts that reproduce a paper from data to table; each sources it and calls `begin NAME`.
 #
+# Hours and memory: `python scripts/estimate.py NAME`, on the GPU that is to be used with --measure.
+#
 # What is finished is skipped and what is not goes on where it was: run the same command again. DRY_RUN=1 prints the
 # commands that are left and runs none. In the environment:
 #   WORK, SETS_DIR   where this run lies (out/NAME), and the test sets (out/sets; `python scripts/published_sets.py`

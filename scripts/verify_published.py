@@ -5,7 +5,7 @@ is 0 only if every check that was asked for was run and passed; it is 1 after a 
 could not be run, for want of the hub, a GPU or an extra. The table says which, and `--list` what each one lacks here.
 
     python scripts/verify_published.py --only bge-reranker-base bge-m3-shape bge-m3-colbert    # a CPU will do
-    python scripts/verify_published.py    # a GPU of 24 GB; extras pyserini,jdk,ir,lora,t5 for the test sets and models
+    python scripts/verify_published.py    # a GPU of 24 GB should do; extras pyserini,jdk,ir,lora,t5
 """
 
 from __future__ import annotations
