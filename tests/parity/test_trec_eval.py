@@ -79,7 +79,7 @@ def test_runs_with_ties_and_missing_queries_are_measured_as_by_pytrec_eval(seed)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_measures_are_those_of_loops_over_the_ranks(seed):
-    """Ties by docid, descending; grades as the gains of nDCG; a reciprocal rank with a cutoff, which trec_eval lacks."""
+    """Ties by docid, descending; grades as gains of nDCG; a reciprocal rank with a cutoff, which trec_eval lacks."""
     run, qrels = drawn(seed)
     found = evaluate(run, qrels, ["nDCG@10", "AP(rel=2)", "RR(rel=2)@10", "R(rel=2)@10"]).per_query
     for query_id, grades in qrels.items():
