@@ -188,6 +188,19 @@ def test_tiny_models_go_the_whole_way_to_the_table(name, tmp_path, make_folder, 
     assert 0 < float(toy.split("|")[3]) <= 1
 
 
+def test_the_shell_runs_what_is_left_and_ends_in_the_table(tmp_path):
+    write_inputs("ettin", tmp_path)
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "run.toy.tsv").write_text("q0\td0\t2.0\nq1\td1\t2.0\nq2\td2\t2.0\n")
+    printed = script("ettin", "17m", tmp_path, SETS="toy", LAUNCHER="echo RUN").splitlines()
+    assert [line.split()[:2] for line in printed if line.startswith("RUN")] == [
+        ["RUN", "tevatron_distill.driver.train"]
+    ]
+    assert "| nanobeir | 0.6746 |  |  |" in printed
+    assert "| toy |  | 1.0000 |  |" in printed
+
+
 @pytest.mark.slow
 def test_a_script_runs_from_its_own_shell_and_a_second_time_does_nothing(tmp_path, make_folder):
     rows = write_inputs("ettin", tmp_path)
