@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tevatron_distill.reranker import Reranker
+from tevatron_distill.reranker.vectors import digest
 from tevatron_distill.schema import Candidates, InputError, Passage
 
 PASSAGES = tuple(Passage(f"d{n}", "red green blue " * n + "seven", "a title" * (n % 2)) for n in range(5))
@@ -74,6 +75,13 @@ def test_a_changed_text_is_another_passage_though_its_docid_is_the_same(load, tm
 
 
 @pytest.mark.parametrize("change", [{"passage_max_len": 7}, {"passage_prefix": "passage:"}, {"dtype": "bfloat16"}])
+def test_a_passage_is_known_by_its_title_and_text():
+    one = Passage("1", "text", "title")
+    assert digest(one) == digest(Passage("2", "text", "title"))
+    assert digest(one) != digest(Passage("1", "text", "other"))
+    assert digest(Passage("1", "ab", "")) != digest(Passage("1", "b", "a"))
+
+
 def test_vectors_of_another_student_are_refused(load, tmp_path, change):
     load().use_passage_vectors(tmp_path / "vectors", CANDIDATES)
     with pytest.raises(InputError, match="of another student"):
