@@ -95,12 +95,13 @@ def _versus(
     )
     count = reranker.batcher.count
     computed = count.padded // setting.repeats
+    last = f"encoder.layer.{reranker.model.config.num_hidden_layers - 1}."  # computed for a row's first token alone
     return compared(
         timed,
         setting,
         reach,
         {"scores": largest_difference(timed["ours"].result, timed[name].result)},
-        products=bare_products(reranker.model, ("classifier", "pooler"), setting.clock) * computed,
+        products=bare_products(reranker.model, ("classifier", "pooler", last), setting.clock) * computed,
         real_share=count.real_share,
         pairs=sum(len(one.passages) for one in lists),
         tokens=count.tokens // setting.repeats,

@@ -74,11 +74,29 @@ def attend(
             attention, hidden, mask, key_value_states, position_bias, past_key_values, **kwargs
         )
         return made
-    num_heads = attention.n_heads
-    query = attention.q(hidden).unflatten(-1, (num_heads, size)).transpose(1, 2)  # [R, H, Q, size]
-    queries = query @ attention.k.weight.unflatten(0, (num_heads, size))  # [R, H, Q, D]
-    encoded = key_value_states[:, None]  # one head, which all queries share
+    query = attention.q(hidden).unflatten(-1, (attention.n_heads, size)).transpose(1, 2)
     shared = None if mask is None else mask[:, :, :1]
-    sums = scaled_dot_product_attention(queries.flatten(1, 2)[:, None], encoded, encoded, attn_mask=shared, scale=1.0)
-    values = sums.view_as(queries) @ attention.v.weight.unflatten(0, (num_heads, size)).mT  # [R, H, Q, size]
-    return attention.o(values.transpose(1, 2).flatten(2)), position_bias, None
+    context = read_unprojected(query, key_value_states, shared, attention.k, attention.v, scale=1.0)
+    return attention.o(context), position_bias, None
+
+
+def read_unprojected(
+    query: Tensor, read: Tensor, mask: Tensor | None, key: nn.Linear, value: nn.Linear, scale: float
+) -> Tensor:
+    """What attention gives a few tokens, float ``[R, Q, H * size]``, without keys and values of those that they read.
+
+    Args:
+        query: of the few, ``[R, H, Q, size]``.
+        read: the many, ``[R, T, D]``.
+        mask: which of them count, as sdpa takes it, ``[R, 1, 1, T]``; None for all.
+        key: makes their keys; its bias adds the same to all scores of a query, which the softmax takes away again.
+        value: makes their values; its bias goes through a mean as it is.
+        scale: of the scores.
+    """
+    heads = query.shape[1], query.shape[3]
+    queries = query @ key.weight.unflatten(0, heads)  # [R, H, Q, D]
+    one_head = read[:, None]  # which all queries share
+    sums = scaled_dot_product_attention(queries.flatten(1, 2)[:, None], one_head, one_head, attn_mask=mask, scale=scale)
+    values = sums.view_as(queries) @ value.weight.unflatten(0, heads).mT  # [R, H, Q, size]
+    context = values.transpose(1, 2).flatten(2)
+    return context if value.bias is None else context + value.bias

@@ -26,7 +26,10 @@ def build(kind, attention="sdpa", **changes):
     torch.manual_seed(0)
     config = kind.config_class(**SIZES, **changes)
     config._attn_implementation = attention
-    return kind(config).eval()
+    model = kind(config).eval()
+    for parameter in model.parameters():  # biases, too, and weights that let attention choose
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
 
 
 def padded(lengths):
@@ -37,28 +40,43 @@ def padded(lengths):
     return {"input_ids": ids * mask, "attention_mask": mask}
 
 
-def widths_of_the_last_layer(model, inputs):
-    seen = []
-    handle = model.base_model.encoder.layer[-1].intermediate.register_forward_pre_hook(
-        lambda _, args: seen.append(args[0].shape[1])
-    )
-    with torch.inference_mode(), first_token_only(model):
+def widths_of_the_last_layer(model, inputs, keys=True):
+    """How long the last layer's output is, for how many tokens it makes keys, and the logits."""
+    layer, seen = model.base_model.encoder.layer[-1], []
+    watched = layer.intermediate, layer.attention.self.key
+    handles = [
+        part.register_forward_pre_hook(lambda part, args: seen.append((watched.index(part), args[0].shape[1])))
+        for part in watched
+    ]
+    with torch.inference_mode(), first_token_only(model, keys=keys):
         logits = model(**inputs).logits
-    handle.remove()
-    return seen, logits
+    for handle in handles:
+        handle.remove()
+    widths = dict(seen)
+    return widths[0], widths.get(1, 0), logits
 
 
+@pytest.mark.parametrize("keys", [True, False])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", READ_FIRST)
 @settings(deadline=None, max_examples=10)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5))
-def test_the_scores_are_those_of_the_whole_layer(kind, attention, lengths):
+def test_the_scores_are_those_of_the_whole_layer(kind, attention, keys, lengths):
     model, inputs = build(kind, attention), padded(lengths)
     with torch.inference_mode():
         whole = model(**inputs).logits
-    seen, logits = widths_of_the_last_layer(model, inputs)
-    assert seen == [1]
-    torch.testing.assert_close(logits, whole, atol=1e-5, rtol=0)
+    width, num_keys, logits = widths_of_the_last_layer(model, inputs, keys)
+    assert (width, num_keys) == (1, max(lengths) if keys else 0)
+    torch.testing.assert_close(logits, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_matrices_that_are_more_than_their_weight_make_keys():
+    class Adapted(torch.nn.Linear):
+        """Stands for a matrix with an adapter, or in four bits."""
+
+    model = build(READ_FIRST[0])
+    model.base_model.encoder.layer[-1].attention.self.value.__class__ = Adapted
+    assert widths_of_the_last_layer(model, padded([3, 5]), keys=False)[1] == 5
 
 
 def test_the_model_is_as_before_afterwards_even_behind_an_error():
@@ -86,8 +104,7 @@ def test_whoever_wants_more_than_the_score_gets_the_whole_layer(changes):
 
 def test_a_model_in_training_gets_the_whole_layer():
     model = build(READ_FIRST[0]).train()
-    seen, _ = widths_of_the_last_layer(model, padded([3, 5]))
-    assert seen == [5]
+    assert widths_of_the_last_layer(model, padded([3, 5]))[0] == 5
 
 
 def test_other_architectures_and_their_heirs_get_the_whole_layer():

@@ -1,7 +1,7 @@
 """Encoders whose score is read at their first token compute the last layer for that token alone.
 
-Of a layer's twelve matrix products (in units of the hidden size squared) only two, keys and values, need all tokens: a
-sixth of the model less in MiniLM-L6, a twelfth in BERT base.
+Of a layer's twelve matrix products (in units of the hidden size squared) at most two, keys and values, need all tokens;
+where a model is only asked for scores not even they do. A sixth of the model less in MiniLM-L6, a twelfth in BERT base.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     BertForSequenceClassification,
@@ -21,6 +21,8 @@ from transformers import (
     RobertaForSequenceClassification,
     XLMRobertaForSequenceClassification,
 )
+
+from tevatron_distill.cross_attention import read_unprojected
 
 READ_FIRST = (
     BertForSequenceClassification,
@@ -52,13 +54,21 @@ def _head_reads_first(model: Any) -> bool:
 
 
 @contextmanager
-def first_token_only(model: Any) -> Iterator[None]:
-    """Within it the last layer's output is one token long; models of other kinds stay as they are."""
+def first_token_only(model: Any, *, keys: bool = True) -> Iterator[None]:
+    """Within it the last layer's output is one token long; models of other kinds stay as they are.
+
+    Args:
+        model: any model.
+        keys: the last layer makes keys and values of all tokens. Without them its matrices are read without their
+            modules, where those are plain.
+    """
     if not reads_first_token(model):
         yield
         return
     layer = model.base_model.encoder.layer[-1]
-    layer.forward = partial(first_token, layer)
+    attention = layer.attention.self
+    plain = type(attention.key) is nn.Linear and type(attention.value) is nn.Linear
+    layer.forward = partial(first_token, layer, keys=keys or not plain)
     try:
         yield
     finally:
@@ -78,13 +88,16 @@ def learn_first_token(model: Any) -> None:
         layer.forward = partial(first_token, layer)
 
 
-def first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+def first_token(
+    layer: Any, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, keys: bool = True, **__: Any
+) -> Tensor:
     """What a layer makes of the first token, float ``[R, 1, D]``.
 
     Args:
         layer: one of BERT's kind.
         hidden: all tokens, float ``[R, T, D]``.
         attention_mask: as sdpa and eager attention take it, ``[R, 1, T, T]`` or broadcast to that; None for all tokens.
+        keys: make keys and values of all tokens, as training and exports have them.
     """
     attention = layer.attention.self
     size = attention.attention_head_size
@@ -93,12 +106,17 @@ def first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None = None
         return tokens.unflatten(-1, (-1, size)).transpose(1, 2)
 
     first = hidden[:, :1]
+    query = heads(attention.query(first))
     mask = attention_mask if attention_mask is None else attention_mask[:, :, :1]
-    context = scaled_dot_product_attention(
-        *(heads(attention.query(first)), heads(attention.key(hidden)), heads(attention.value(hidden))),
-        attn_mask=mask,
-        dropout_p=attention.dropout.p if attention.training else 0.0,
-    )
-    attended = layer.attention.output(context.transpose(1, 2).flatten(2), first)
+    if keys:
+        context = scaled_dot_product_attention(
+            *(query, heads(attention.key(hidden)), heads(attention.value(hidden))),
+            attn_mask=mask,
+            dropout_p=attention.dropout.p if attention.training else 0.0,
+        )
+        context = context.transpose(1, 2).flatten(2)
+    else:
+        context = read_unprojected(query, hidden, mask, attention.key, attention.value, size**-0.5)
+    attended = layer.attention.output(context, first)
     made: Tensor = layer.feed_forward_chunk(attended)
     return made

@@ -12,6 +12,7 @@ from tevatron_distill.cross_attention import without_keys
 from tevatron_distill.layouts import PointLayout
 from tevatron_distill.reranker.batches import Batcher
 from tevatron_distill.reranker.last_layer import first_token_only
+from tevatron_distill.reranker.masks import ready_masks
 from tevatron_distill.reranker.prefixes import score_related
 from tevatron_distill.schema import Candidates
 
@@ -32,7 +33,7 @@ def score_rows(
         return scores
 
     flat = [0.0] * len(rows)
-    with first_token_only(model), without_keys(model):
+    with first_token_only(model, keys=False), ready_masks(model), without_keys(model):
         for place, score in batcher.run(layout, rows, forward):
             flat[place] = score
     return _by_list(flat, candidates)
