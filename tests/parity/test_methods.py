@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,21 +17,24 @@ from tevatron_distill.teachers import TEACHERS
 TESTS = Path(__file__).parents[1]
 
 
+@cache
 def names_in(path):
     """Names of a file's test functions, those of a class behind its name."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = [(f"{node.name}::", node.body) for node in tree.body if isinstance(node, ast.ClassDef)]
-    for prefix, body in (("", tree.body), *classes):
-        for node in body:
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                yield prefix + node.name
+    return {
+        prefix + node.name
+        for prefix, body in (("", tree.body), *classes)
+        for node in body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_test_that_is_named_exists(method):
     for named in method.tests:
         path, _, name = named.partition("::")
-        assert name in set(names_in(TESTS / path)), named
+        assert name in names_in(TESTS / path), named
 
 
 def test_every_test_of_this_folder_is_named():
