@@ -29,10 +29,15 @@ def kill_in_front_of(number: int) -> None:
     BlockOutput.write = dies
 
 
-if __name__ == "__main__":
-    faulthandler.dump_traceback_later(100, exit=True)  # says where processes wait for each other
+def work(job: str, writes: int | None = None) -> None:
+    """Every command of the file; with ``writes``, until this process would write for the so-manieth time."""
+    faulthandler.dump_traceback_later(150, exit=True)  # says where processes wait for each other
     rerank.BLOCK_PAIRS = BLOCK_PAIRS
-    if "KILL_IN_FRONT_OF" in os.environ:
-        kill_in_front_of(int(os.environ["KILL_IN_FRONT_OF"]))
-    for driver, words in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+    if writes is not None:
+        kill_in_front_of(writes)
+    for driver, words in json.loads(Path(job).read_text(encoding="utf-8")):
         run_main({"rerank": rerank.main, "teach": teach.main}[driver], words)
+
+
+if __name__ == "__main__":
+    work(sys.argv[1])

@@ -19,18 +19,18 @@ def test_a_killed_command_ends_as_if_nothing_had_happened(verb, seed, tmp_path):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("verb", torture.VERBS)
 def test_commands_that_are_killed_again_and_again_end_as_if_nothing_had_happened(verb, tmp_path):
-    tally = torture.torture(verb, 4, 7, tmp_path, CONTEXT)
+    tally = torture.torture(verb, 3, 7, tmp_path, CONTEXT)
     assert tally.failures == []
-    assert tally.kills.total() == 4
+    assert tally.kills.total() == 3
 
 
 @pytest.mark.distributed
 def test_kills_in_the_middle_of_a_checkpoint_are_met(tmp_path):
-    """Checkpoints are torn at each of their files: the byte at which the kernel ends the process grows."""
+    """Checkpoints are torn in their two largest files: the byte at which the kernel ends the process grows."""
     victim = torture.Victim("train", tmp_path, CONTEXT)
     sizes = sorted(path.stat().st_size for path in (victim.whole.folder / "checkpoint-14").iterdir())
     torn = 0
-    for size in sizes[-4:]:
+    for size in sizes[-2:]:
         command = victim.command("torn")
         assert torture.run(CONTEXT, command, torture.Plan("byte", size - 1)).code == -25
         torn += victim.torn(command.folder)
