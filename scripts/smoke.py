@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def road() -> None:
-    """The installed command itself: help, doctor, train, rerank, evaluate, report, export."""
+    """The installed program's help and doctor, then from tiny groups to a trained student, its run, page and export."""
     Path("model").mkdir()
     build_encoder(Path("model"))
     Path("groups.jsonl").write_text("".join(f"{line}\n" for line in group_lines(NUM_GROUPS, DEPTH)))
@@ -43,31 +43,23 @@ def road() -> None:
     Path("rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
     first = [row for row in map(json.loads, lines) if row["docid"].endswith("-0")]
     Path("qrels.txt").write_text("".join(f"{row['query_id']} 0 {row['docid']} 1\n" for row in first))
-    command("--help")
-    command("doctor")
-    command(
-        *("train", "--model_name_or_path", "model", "--dataset_path", "groups.jsonl", "--output_dir", "student"),
-        *("--loss", "rank_net", "--max_steps", "2", "--use_cpu", "--report_to", "none"),
-    )
-    command(
-        *("rerank", "--model_name_or_path", "student", "--dataset_path", "rows.jsonl", "--use_cpu"),
-        *("--rerank_output_path", "run.tsv", "--output_dir", "temp"),
-    )
-    command("evaluate", "--qrels_path", "qrels.txt", "--run_path", "run.tsv", "--measures", "nDCG@10")
-    command("report", "--qrels_path", "qrels.txt", "--run_path", "run.tsv", "--output_path", "report.html")
-    command("export", "--model_name_or_path", "student", "--output_dir", "exported")
+    program = str(Path(sys.executable).with_name("tevatron-distill"))
+    subprocess.run([program, "--help"], check=True, capture_output=True)
+    subprocess.run([program, "doctor"], check=True)
+    verb("train", "--model_name_or_path model --dataset_path groups.jsonl --loss rank_net --output_dir student")
+    verb("rerank", "--model_name_or_path student --dataset_path rows.jsonl --rerank_output_path run.tsv")
+    verb("evaluate", "--qrels_path qrels.txt --run_path run.tsv --measures nDCG@10")
+    verb("report", "--qrels_path qrels.txt --run_path run.tsv --output_path report.html")
+    verb("export", "--model_name_or_path student --output_dir exported")
     if len(Path("run.tsv").read_text().splitlines()) != NUM_QUERIES * DEPTH:
         raise SystemExit("run.tsv: rows are missing")
 
 
-def command(*words: str) -> None:
-    """One command of the installed program, beside this Python; what it says only where it fails."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("tevatron-distill")), *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"tevatron-distill {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
-    print(f"tevatron-distill {words[0]}: well")
+def verb(name: str, words: str) -> None:
+    """One driver, in this process."""
+    further = {"train": "--max_steps 2 --use_cpu --report_to none", "rerank": "--use_cpu --output_dir temp"}
+    importlib.import_module(f"tevatron_distill.driver.{name}").main([*words.split(), *further.get(name, "").split()])
+    print(f"{name}: well", flush=True)
 
 
 if __name__ == "__main__":

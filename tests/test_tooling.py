@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -46,3 +47,16 @@ def test_a_shell_script_is_well_formed(script: str) -> None:
 
 def test_the_folder_of_configurations_is_no_package() -> None:
     assert sorted(path.suffix for path in (ROOT / "deepspeed").iterdir()) == [".json"] * 3
+
+
+def test_an_audit_that_looked_nothing_up_is_called_skipped_and_holes_fail() -> None:
+    judged = runpy.run_path(str(ROOT / "scripts" / "audit.py"))["judged"]
+    unknown = {"name": "a", "skip_reason": "Dependency not found on PyPI and could not be audited: a (1)"}
+    fine = {"name": "b", "version": "1", "vulns": []}
+    hole = {"name": "c", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
+    assert judged([unknown]) == (["pip-audit skipped: its service knows none of the 1 packages; is it a mirror?"], 0)
+    lines, status = judged([unknown, fine])
+    assert lines == ["pip-audit: 1 packages looked up, 0 known vulnerabilities; unknown to its service: a"]
+    assert status == 0
+    assert judged([fine, hole])[1] == 1
+    assert judged([fine, hole])[0][0] == "c 1: CVE-1, mended in 2"
