@@ -74,7 +74,6 @@ def test_a_changed_text_is_another_passage_though_its_docid_is_the_same(load, tm
     assert store.get(replace(PASSAGES[0], text="other words")) is None
 
 
-@pytest.mark.parametrize("change", [{"passage_max_len": 7}, {"passage_prefix": "passage:"}, {"dtype": "bfloat16"}])
 def test_a_passage_is_known_by_its_title_and_text():
     one = Passage("1", "text", "title")
     assert digest(one) == digest(Passage("2", "text", "title"))
@@ -82,6 +81,7 @@ def test_a_passage_is_known_by_its_title_and_text():
     assert digest(Passage("1", "ab", "")) != digest(Passage("1", "b", "a"))
 
 
+@pytest.mark.parametrize("change", [{"passage_max_len": 7}, {"passage_prefix": "passage:"}, {"dtype": "bfloat16"}])
 def test_vectors_of_another_student_are_refused(load, tmp_path, change):
     load().use_passage_vectors(tmp_path / "vectors", CANDIDATES)
     with pytest.raises(InputError, match="of another student"):
