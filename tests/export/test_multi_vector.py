@@ -37,6 +37,7 @@ STUDENTS = {
 }
 OTHERS = {
     "open-retrievals": (build_bert, {"colbert_convention": "open_retrievals", "colbert_dim": 16, **CUT}),
+    "mutual": (build_bert, {"colbert_convention": "mutual", **CUT}),
     "two lengths": (build_bert, {"query_max_len": 12}),
     "words behind": (build_bert, {"query_prefix": "is {} red", **CUT}),
     "simcls": (build_bert, {"query_prefix": "query:", "temperature": 0.05}),
@@ -200,6 +201,13 @@ def test_a_forgotten_temperature_is_found(student, tmp_path, monkeypatch):
 def test_what_sentence_transformers_cannot_do_is_refused_with_what_fits(name, said, student, tmp_path):
     with pytest.raises(InputError, match=rf"--format hub .*{said}.*; formats that fit: onnx$"):
         export_student(str(student(name)), tmp_path / "hub")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", ["hub", "onnx"])
+def test_scores_in_both_directions_are_nobody_elses(format, student, tmp_path):
+    with pytest.raises(InputError, match="mutual scores in both directions.* cannot be exported"):
+        export_student(str(student("mutual")), tmp_path / "exported", format=format)
     assert not list(tmp_path.iterdir())
 
 

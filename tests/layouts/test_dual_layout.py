@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tevatron_distill.layouts import DualLayout, RerankerSettings
 from tevatron_distill.layouts.rows import Row
-from tevatron_distill.layouts.similarity import Cosine, MaxSim
+from tevatron_distill.layouts.similarity import Cosine, MaxSim, MutualMaxSim
 from tevatron_distill.schema import Candidates, Passage
 
 
@@ -34,6 +34,24 @@ def test_a_padded_query_token_does_not_count():
     query, passage = units((1, 0), (-1, 0)), units((1, 0))
     score = MaxSim()(query, torch.tensor([[True, False]]), passage, torch.tensor([[True]]))
     assert score.item() == pytest.approx(1.0)
+
+
+def test_a_share_of_what_the_passage_finds_in_the_query_is_added():
+    query = units((1, 0), (0, 1), (-1, 0))
+    passage = units((1, 0), (1, 1), (-1, -1))
+    query_counted, passage_counted = torch.tensor([[True, True, False]]), torch.tensor([[True, True, False]])
+    forth, back = (1.0 + 0.5**0.5) / 2, (1.0 + 0.5**0.5) / 2
+    score = MutualMaxSim(0.5, share=0.2)(query, query_counted, passage, passage_counted)
+    assert score.item() == pytest.approx((forth + 0.2 * back) / 0.5)
+
+
+def test_of_two_passages_that_hold_the_query_the_one_that_says_less_else_is_better_in_both_directions():
+    query, short, long = units((1, 0)), units((1, 0), (1, 0)), units((1, 0), (0, 1))
+    counted = torch.ones(2, 2, dtype=torch.bool)
+    both, one_way = MutualMaxSim(), MaxSim()
+    passages = torch.cat([short, long])
+    assert one_way(query, counted[:1, :1], passages, counted).tolist() == pytest.approx([1.0, 1.0])
+    assert both(query, counted[:1, :1], passages, counted).tolist() == pytest.approx([1.2, 1.1])
 
 
 def test_a_cosine_is_that_of_the_first_vectors_over_the_temperature():

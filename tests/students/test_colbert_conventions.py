@@ -255,7 +255,7 @@ class TestPylate:
 
 
 def test_an_unknown_convention_is_refused(bert_folder):
-    with pytest.raises(InputError, match="--colbert_convention must be one of mean, open_retrievals, pylate"):
+    with pytest.raises(InputError, match="--colbert_convention must be one of mean, mutual, open_retrievals, pylate"):
         load_student(str(bert_folder), "colbert", settings={"colbert_convention": "splade"})
 
 

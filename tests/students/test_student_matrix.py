@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, Callable[..., Path], tuple[object, ...], dict[str, o
     "t5 yes, untied": ("yes_token", build_t5, (), {}),
     "t5 yes, tied": ("yes_token", build_t5, (), {"tied": True}),
     "bert colbert": ("colbert", build_bert, (), {}),
+    "bert colbert, mutual": ("colbert", build_bert, (), {}),
     "bert colbert, open-retrievals": ("colbert", build_bert, (), {}),
     "bert colbert, pylate": ("colbert", build_bert, (), {}),
     "bert simcls": ("simcls", build_bert, (), {}),
@@ -38,6 +39,7 @@ KINDS: dict[str, tuple[str, Callable[..., Path], tuple[object, ...], dict[str, o
 }
 WISHES: dict[str, dict[str, object]] = {
     "bert colbert, open-retrievals": {"colbert_convention": "open_retrievals", "colbert_dim": 16, "temperature": 1.0},
+    "bert colbert, mutual": {"colbert_convention": "mutual"},
     "bert colbert, pylate": {"colbert_convention": "pylate", "colbert_dim": 16},
     "bert summa": {"metrics": ("bleu", "rouge")},
     "llama yes - no": {"prompt": "llm_rankers_yes_no"},

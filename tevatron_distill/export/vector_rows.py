@@ -13,7 +13,7 @@ from tevatron_distill.export.rescoring import CASES
 from tevatron_distill.export.template import affixes
 from tevatron_distill.layouts import DualLayout, RerankerSettings
 from tevatron_distill.layouts.rows import Row
-from tevatron_distill.layouts.similarity import Cosine, MaxSim
+from tevatron_distill.layouts.similarity import Cosine, MaxSim, MutualMaxSim
 from tevatron_distill.schema import InputError, Passage
 from tevatron_distill.students.colbert import NotSkipped, all_but_first, no_special
 from tevatron_distill.students.sample import LONG_PASSAGE
@@ -97,8 +97,16 @@ def vector_rows(layout: DualLayout, tokenizer: Any) -> VectorRows:
     Args:
         layout: of a colbert or simcls student.
         tokenizer: as `plain_tokenizer` makes it.
+
+    Raises:
+        InputError: if the student scores in a way that other libraries do not have.
     """
     similarity = layout.similarity
+    if isinstance(similarity, MutualMaxSim):
+        raise InputError(
+            "--colbert_convention mutual scores in both directions, as no other library does, so it cannot be "
+            "exported; train with the convention mean, or publish the student's own folder"
+        )
     if not isinstance(similarity, MaxSim | Cosine):
         raise TypeError(f"scores are those of MaxSim or Cosine; got {type(similarity).__name__}")
     pooling, zeros = "first", None

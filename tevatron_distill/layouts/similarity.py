@@ -55,6 +55,29 @@ class MaxSim:
 
 
 @dataclass(frozen=True)
+class MutualMaxSim:
+    """The mean of MaxSim, and a share of the same in the other direction: what each token of the passage finds in the
+    query. The share counts against passages that say much else; divided by a temperature.
+
+    Args:
+        temperature: above 0.
+        share: of the other direction.
+
+    Source:
+        Zhang et al. 2020 (BERTScore), whose recall and precision the two directions are.
+    """
+
+    temperature: float = 1.0
+    share: float = 0.2
+
+    def __call__(self, query: Tensor, query_counted: Tensor, passage: Tensor, passage_counted: Tensor) -> Tensor:
+        """See :class:`Similarity`."""
+        forth = MaxSim()(query, query_counted, passage, passage_counted)
+        back = MaxSim()(passage, passage_counted, query, query_counted)
+        return (forth + self.share * back) / self.temperature
+
+
+@dataclass(frozen=True)
 class Cosine:
     """The dot product of the first vectors, ``[CLS]``'s; divided by a temperature."""
 
