@@ -1,9 +1,8 @@
-"""Run in each process of a launcher: rows in chunks through weights that FSDP2 has parted, as through whole ones."""
+"""Run in each of two processes: rows in chunks through weights that FSDP2 has parted, as through whole ones."""
 
 from __future__ import annotations
 
 import copy
-import sys
 
 import torch
 from torch import distributed
@@ -49,7 +48,3 @@ def main(folder: str) -> None:
         parted(input_ids=rows[distributed.get_rank()], attention_mask=None)
     distributed.barrier()
     distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 
+import fsdp_chunks
 import pytest
-from launching import HERE, REPOSITORY, launch, make_groups, make_models
+from forked import run_ranks
+from launching import REPOSITORY, launch, make_groups, make_models
+
+from tevatron_distill.driver import train
+from tevatron_distill.driver.common import run_main
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(700)]
 
@@ -24,7 +29,10 @@ def words(tmp_path_factory):
 
 
 def test_processes_that_would_train_alone_are_refused_with_the_right_command(words, tmp_path):
-    said = launch(["-m", MODULE, *words, "--output_dir", str(tmp_path / "out")], "torchrun", check=False)
+    said, failed = run_ranks(
+        run_main, (train.main, [*words, "--output_dir", str(tmp_path / "out")]), 2, tmp_path / "said"
+    )
+    assert failed
     assert "the launcher started 2 processes but training sees 1" in said
     assert "torchrun --nproc_per_node 2 -m tevatron_distill.driver.train --use_cpu" in said
     assert not (tmp_path / "out" / "model.safetensors").exists()
@@ -38,7 +46,8 @@ def test_fsdp_that_becomes_ddp_is_said_aloud(words, tmp_path):
 
 def test_deepspeed_without_a_launcher_names_the_launcher(words, tmp_path):
     flags = ["--use_cpu", "--deepspeed", ZERO3, "--output_dir", str(tmp_path / "out")]
-    said = launch(["-m", MODULE, *words, *flags], check=False)
+    said, failed = run_ranks(run_main, (train.main, [*words, *flags]), 1, tmp_path / "said")
+    assert failed
     assert "--deepspeed needs a launcher" in said
     assert "deepspeed --num_gpus 1 --module tevatron_distill.driver.train" in said
 
@@ -56,5 +65,8 @@ def test_rankllamas_command_trains_under_deepspeed(words, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
-def test_chunks_are_exact_where_fsdp_parts_the_weights_and_processes_have_unequal_rows(bert_classifier_folder):
-    launch([str(HERE / "fsdp_chunks.py"), str(bert_classifier_folder)], "torchrun")
+def test_chunks_are_exact_where_fsdp_parts_the_weights_and_processes_have_unequal_rows(
+    bert_classifier_folder, tmp_path
+):
+    said, failed = run_ranks(fsdp_chunks.main, (str(bert_classifier_folder),), 2, tmp_path / "said")
+    assert not failed, said
