@@ -99,10 +99,10 @@ class Results:
             if not seeds:
                 continue
             runs = [self._student_run(name, test, seed) for seed in seeds]
-            about = (training.train, test, training.student, training.loss)
+            about = (training.train, test, training.student, "" if training.train == "none" else training.loss)
             yield self._row(*about, [measured(run, self._qrels(test)) for run in runs], runs)
             weight = self._weight(name, test, seeds[0])
-            if weight is not None:
+            if weight:
                 mixed = [mix_runs(run, self.first[test], weight) for run in runs]
                 row = self._row(*about, [measured(run, self._qrels(test)) for run in mixed], mixed)
                 yield row | {"first_stage_weight": weight}

@@ -58,7 +58,7 @@ class Student:
 # Chosen on dl20: trained on half of its queries, colbert gains .010 on the other half in 60 steps at this rate
 DUAL = ("--learning_rate", "2e-5")
 STUDENTS = {
-    "colbert": Student(DUAL),
+    "colbert": Student((*DUAL, "--colbert_convention", "mutual")),
     "simcls": Student((*DUAL, "--query_max_len", "64", "--passage_max_len", "128", "--temperature", "0.05")),
     "cross_encoder": Student(
         ("--learning_rate", "5e-5", "--rerank_max_len", "192"), start="cross_encoder.known_item", depth=20
@@ -212,7 +212,17 @@ class Study:
         """Rank with the untrained backbone's token vectors."""
         self._quieten()
         for test in ("dl19", "dl20", *COLLECTIONS):
-            self.rank(self.data.backbone, "colbert.none", test, 1, 100, "--student", "colbert")
+            self.rank(
+                self.data.backbone,
+                "colbert.none",
+                test,
+                1,
+                100,
+                "--student",
+                "colbert",
+                "--colbert_convention",
+                "mutual",
+            )
 
     def rank(self, folder: Path, name: str, test: str, seed: int, depth: int, *flags: str) -> None:
         """Rank a set."""

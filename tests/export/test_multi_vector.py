@@ -206,7 +206,7 @@ def test_what_sentence_transformers_cannot_do_is_refused_with_what_fits(name, sa
 
 @pytest.mark.parametrize("format", ["hub", "onnx"])
 def test_scores_in_both_directions_are_nobody_elses(format, student, tmp_path):
-    with pytest.raises(InputError, match="mutual scores in both directions.* cannot be exported"):
+    with pytest.raises(InputError, match=r"mutual scores in both directions.* cannot be exported"):
         export_student(str(student("mutual")), tmp_path / "exported", format=format)
     assert not list(tmp_path.iterdir())
 
