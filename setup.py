@@ -17,6 +17,7 @@ EXTRAS = {
     "faiss-gpu": ["faiss-gpu-cu12>=1.9"],
     "openai": ["openai>=2"],
     "ray": ["ray[data]>=2.50"],
+    "fuzz": ["atheris>=3"],
     "onnx": ["onnx>=1.18", "onnxruntime>=1.22"],
     "vllm": ["vllm>=0.33"],
     "bench": [

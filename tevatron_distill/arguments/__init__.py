@@ -7,17 +7,18 @@ import dataclasses
 import difflib
 import json
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tevatron_distill.arguments.aliases import ALIASES, canonical_words, spell_flag, split_words
 from tevatron_distill.arguments.bars import BarArguments
 from tevatron_distill.arguments.parser import build_parser
+from tevatron_distill.formats.jsonl import parse_json
+from tevatron_distill.formats.yaml_text import parse_yaml
 from tevatron_distill.progress import want_bars
 from tevatron_distill.schema import InputError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 FILE_ENDINGS = (".json", ".yaml", ".yml")
 
 
@@ -91,16 +93,23 @@ def _words_of(path: str, known: set[str]) -> list[str]:
             )
         if value is None or value == []:
             continue
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        words += spell_flag(name, [str(one) for one in values])
+        values = (
+            value if isinstance(value, list) else [json.dumps(value, default=str) if isinstance(value, dict) else value]
+        )
+        spelled = [str(one) for one in values]
+        if len(spelled) > 1 and (
+            dashed := [one for one in spelled if one.startswith("-") and not NUMBER.fullmatch(one)]
+        ):
+            raise InputError(f"{path}: {key}: a value of several must not begin with a dash; got {dashed[0]!r}")
+        words += spell_flag(name, spelled)
     return words
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: the arguments file must be readable JSON or YAML; got {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: the arguments file must hold one object of flags; got {type(values).__name__}")
@@ -121,6 +130,8 @@ def _check_file(parser: HfArgumentParser, from_file: Sequence[str], words: Seque
     given = dict(split_words(from_file))
     for action in parser._actions:
         if action.dest in given:
+            if action.nargs in (None, "?") and len(given[action.dest]) > 1:
+                raise InputError(f"{path}: {action.dest}: takes one value; got {given[action.dest]}")
             try:
                 parser._get_values(action, given[action.dest])
             except argparse.ArgumentError as error:

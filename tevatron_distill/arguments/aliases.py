@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,13 +140,13 @@ def _file_or_hub(value: str, given: Words) -> dict[str, str]:
 
 def _row_length(value: str, given: Words) -> dict[str, str]:
     """open-retrievals: the length of a pair, or of colbert's passage."""
-    colbert = given.get("model_type", given.get("student", [""]))[0].lower() == "colbert"
+    colbert = _first(given, "model_type", _first(given, "student")).lower() == "colbert"
     return {"passage_max_len" if colbert else "rerank_max_len": value}
 
 
 def _retrieved(value: str, given: Words) -> dict[str, str]:
     """RankLLM: the file in which it keeps what a first stage retrieved."""
-    method = given.get("retrieval_method", ["BM25"])[0]
+    method = _first(given, "retrieval_method", "BM25")
     return {"dataset_path": f"retrieve_results/{method}/retrieve_results_{value}.json"}
 
 
@@ -168,11 +169,16 @@ def _checkpointing(value: str, given: Words) -> dict[str, str]:
 
 def _backbone(value: str, given: Words) -> dict[str, str]:
     """LLM-Blender: the backbone, unless training starts from a checkpoint."""
-    return {} if given.get("load_checkpoint", [""])[0] else {"model_name_or_path": value}
+    return {} if _first(given, "load_checkpoint") else {"model_name_or_path": value}
 
 
 def _ranker_of(given: Words) -> str:
-    return RANKERS.get(given.get("ranker_type", [""])[0].lower(), "pair_ranker")
+    return RANKERS.get(_first(given, "ranker_type").lower(), "pair_ranker")
+
+
+def _first(given: Words, name: str, default: str = "") -> str:
+    """The word behind a flag; the default where there is no flag, or no word."""
+    return next(iter(given.get(name, ())), default)
 
 
 def _sub_sampling(value: str, given: Words) -> dict[str, str]:
@@ -186,10 +192,10 @@ def _source_length(value: str, given: Words) -> dict[str, str]:
     """LLM-Blender: SummaReranker reads source and candidate as one row, whose length is the sum."""
     if _ranker_of(given) != "summa_reranker":
         return {"query_max_len": value}
-    return {
-        "query_max_len": value,
-        "rerank_max_len": str(int(value) + int(given.get("candidate_maxlength", ["256"])[0])),
-    }
+    lengths = value, _first(given, "candidate_maxlength", "256")
+    if not all(re.fullmatch("[0-9]{1,9}", length) for length in lengths):
+        raise InputError(f"--source_maxlength and --candidate_maxlength must be numbers; got {' and '.join(lengths)}")
+    return {"query_max_len": value, "rerank_max_len": str(sum(map(int, lengths)))}
 
 
 def _permutations(value: str, given: Words) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import socket
 import time
@@ -29,9 +28,10 @@ from tevatron_distill.formats.blocks import BlockOutput
 from tevatron_distill.formats.disk import corrupt
 from tevatron_distill.formats.groups import group_to_line, parse_group
 from tevatron_distill.formats.instructdistill import format_permutations
-from tevatron_distill.formats.jsonl import expand_pattern
+from tevatron_distill.formats.jsonl import expand_pattern, parse_json
 from tevatron_distill.formats.names import on_disk
 from tevatron_distill.formats.output import refuse_existing, write_whole
+from tevatron_distill.formats.provenance import count_of
 from tevatron_distill.formats.runs import format_run_lines, read_run
 from tevatron_distill.prompts import PointPrompt, TeacherPrompt
 from tevatron_distill.schema import Candidates, Group, InputError
@@ -279,15 +279,15 @@ def group_of(place: str, line: str) -> Group:
         InputError: if it is corrupt.
     """
     try:
-        return parse_group(place, json.loads(line))
+        return parse_group(place, parse_json(line))
     except ValueError as error:  # of JSON, or an InputError
         raise corrupt(place, f"no group ({error})") from error
 
 
 def answers_of(group: Group) -> tuple[int, int]:
     """How many answers were generated for a group, and how many of them had to be repaired."""
-    answers, malformed = (int(str((group.teacher or {}).get(count, 0))) for count in ("answers", "malformed"))
-    return answers, malformed
+    about = group.teacher or {}
+    return count_of(about.get("answers")), count_of(about.get("malformed"))
 
 
 def summarise(args: TeachArguments, output: BlockOutput, num_queries: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from types import TracebackType
 from tevatron_distill.engines.recorder import Recorder
 from tevatron_distill.engines.request import Answer, Engine, PartlyAnsweredError, Request
 from tevatron_distill.formats.disk import writing
+from tevatron_distill.formats.jsonl import number, parse_json
 from tevatron_distill.progress import progress
 from tevatron_distill.schema import InputError
 
@@ -115,7 +116,7 @@ class AnswerCache:
                 some = keys[start : start + NUM_VARIABLES]
                 marks = ", ".join("?" * len(some))
                 rows = self._database.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", some)
-                found.update((key, _read(answer)) for key, answer in rows)
+                found.update((key, self._read(answer)) for key, answer in rows)
         return found
 
     def _store(self, answers: Iterable[tuple[bytes, Answer]], engine: Engine) -> None:
@@ -129,6 +130,16 @@ class AnswerCache:
         with self._using(), self._database:
             self._database.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", rows)
 
+    def _read(self, stored: object) -> Answer:
+        try:
+            answer = parse_json(str(stored))
+            return answer if isinstance(answer, str) else tuple(number("", one, "an answer") for one in answer)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{self._path}: a cached answer must be a text or numbers; got {str(stored)[:60]!r}; another program "
+                "has spoilt the file: remove it"
+            ) from error
+
     @contextmanager
     def _using(self) -> Iterator[None]:
         """Turn what SQLite or the disk refuses into one clear error."""
@@ -139,11 +150,6 @@ class AnswerCache:
                 f"{self._path}: the answer cache cannot be read or written ({error}); where the disk has no room, free "
                 "some and give the same command again: what is answered is kept; a spoilt file must be removed"
             ) from error
-
-
-def _read(stored: str) -> Answer:
-    answer = json.loads(stored)
-    return answer if isinstance(answer, str) else tuple(answer)
 
 
 def _key(identity: str, query_id: str, key_text: str) -> bytes:

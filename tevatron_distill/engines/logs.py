@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tevatron_distill.engines.request import Answer
-from tevatron_distill.formats.jsonl import Row, id_field, list_field, number, read_json_lines, text_field
+from tevatron_distill.formats.jsonl import Row, id_field, is_deep, list_field, number, read_json_lines, text_field
 from tevatron_distill.schema import InputError
 
 _BETWEEN = re.compile(r"[\s,\[\]]*(?=[^\s,\[\]])")
-_QUERY = re.compile(r"relevance to (?:the )?(?:search )?query:\s*(.+?)\s*(?:\n\s*\n|\n\s*\[|\Z)", re.DOTALL)
+_BEFORE_QUERY = re.compile(r"relevance to (?:the )?(?:search )?query:\s*")
+_BEHIND_QUERY = re.compile(r"\n\s*[\n\[]|\Z")
 
 Question = tuple[str, str, str, tuple[str, ...]]
 """Prompt, kind of answer, query_id and the docids shown."""
@@ -75,10 +76,10 @@ def _read_rows(path: str) -> Iterator[tuple[str, Row]]:
         line = f"{path}:{number_of_line}"
         try:
             row, end = decoder.raw_decode(text, match.end())
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{line}: the log must hold JSON objects; got {error}; is it torn off?") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{line}: the log must hold JSON objects; got {row!r}")
+        if not isinstance(row, dict) or is_deep(row):
+            raise InputError(f"{line}: the log must hold JSON objects; got {text[match.end() :][:60]!r}")
         yield line, row
         number_of_line += text.count("\n", match.end(), end)
 
@@ -153,12 +154,14 @@ def _response(place: str, row: Row) -> str:
 def _query_in(place: str, prompt: Any) -> str:
     if isinstance(prompt, list):  # messages of a chat
         prompt = "\n\n".join(str(message.get("content", "")) for message in prompt if isinstance(message, dict))
-    match = _QUERY.search(prompt) if isinstance(prompt, str) else None
-    if match is None:
+    before = _BEFORE_QUERY.search(prompt) if isinstance(prompt, str) else None
+    behind = before and _BEHIND_QUERY.search(prompt, before.end())
+    query = prompt[before.end() : behind.start()].strip() if before and behind else ""
+    if not query:
         raise InputError(
             f'{place}: the prompt must name its query behind "relevance to the search query:"; got {str(prompt)[:60]!r}'
         )
-    return match[1].removesuffix(".")
+    return str(query).removesuffix(".")
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from tevatron_distill.engines.chat import END_THINK, THINK
 from tevatron_distill.engines.encoding import SPARE_TOKENS
 from tevatron_distill.engines.request import Answer, Request
+from tevatron_distill.formats.jsonl import parse_json
 from tevatron_distill.prompts import Prompt, Wording
 from tevatron_distill.schema import Candidates, InputError
 
@@ -139,12 +139,12 @@ class Wire:
             InputError: if another model answered.
         """
         try:
-            row = json.loads(text)
+            row = parse_json(text)
             choice = row["choices"][0]
             said = choice["message"]["content"] if post.chat else choice["text"]
             usage = row.get("usage") or {}
             spent = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise MalformedError(f"{type(error).__name__}: {text[:200]!r}") from None
         check_model(model_name, row.get("model"))
         kind = request.prompt.answer
@@ -152,12 +152,12 @@ class Wire:
         answer: Answer
         num_missing = 0
         if kind == "text":
-            answer = _without_thoughts(str(said or ""))
+            answer = _without_thoughts(_whole(said))
         elif not logprobs:
             raise NoLogprobsError
         elif kind == "choice":
             labels = request.prompt.labels(len(request.passages))
-            answer, num_missing = read_labels(_likely(logprobs), labels, str(said or ""))
+            answer, num_missing = read_labels(_likely(logprobs), labels, _whole(said))
         else:
             answer = (_target_logprob(logprobs, post.skipped, len(post.body["prompt"])),)
         return Reply(answer, num_missing, *spent, bool(usage))
@@ -250,7 +250,7 @@ def _likely(logprobs: Any) -> dict[str, float]:
             pairs = [(str(entry["token"]), float(entry["logprob"])) for entry in entries]
         else:
             pairs = [(str(token), float(value)) for token, value in logprobs["top_logprobs"][0].items()]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise NoLogprobsError from None
     if len(pairs) < 2:
         raise NoLogprobsError
@@ -265,7 +265,7 @@ def _target_logprob(logprobs: Any, start: int, end: int) -> float:
         if not spoken:
             raise NoLogprobsError
         return float(sum(spoken))
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         raise NoLogprobsError from None
 
 
@@ -273,6 +273,11 @@ def _without_thoughts(said: str) -> str:
     if THINK in said[:16] and END_THINK not in said:
         return ""  # the room was full before the thoughts ended: there is no answer
     return said.rpartition(END_THINK)[2].strip()
+
+
+def _whole(said: object) -> str:
+    """The text, in which half a surrogate pair, of a token that ends within a character, becomes ``?``."""
+    return str(said or "").encode("utf-8", "replace").decode()
 
 
 def _either(labels: Sequence[str]) -> str:

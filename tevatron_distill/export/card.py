@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tevatron_distill.export.facts import (
@@ -27,6 +26,7 @@ from tevatron_distill.export.facts import (
 )
 from tevatron_distill.export.results import Measured, Results
 from tevatron_distill.export.snippets import ENCODERS, PAIRS, Snippet, snippets
+from tevatron_distill.formats.yaml_text import YAML_ERRORS
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.loading import ADAPTER_FILE
@@ -124,11 +124,14 @@ def own_card(path: Path) -> ModelCard | None:
     """
     if not path.is_file():
         return None
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: a card must be UTF-8 text; got {error}; mend it or remove the card") from error
     text = text if re.match(r"\s*---\s*\n", text) else f"---\n{{}}\n---\n{text}"
     try:
         card = ModelCard(text, ignore_metadata_errors=True)
-    except (yaml.YAMLError, ValueError) as error:
+    except YAML_ERRORS as error:
         said = " ".join(str(error).split())
         raise InputError(f"{path}: a card's metadata must be YAML; got {said}; mend it or remove the card") from error
     if is_machine_made(card.text):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.formats.jsonl import read_json
+from tevatron_distill.formats.jsonl import finite, read_json
 from tevatron_distill.formats.output import config_path, hash_path, read_record
-from tevatron_distill.report.systems import names_of, seconds_per_query
+from tevatron_distill.report.systems import mapping, names_of, seconds_per_query
 from tevatron_distill.schema import InputError
 
+TEST = ("difference", "low", "high", "p")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 
 
@@ -39,12 +39,12 @@ class Measured:
     @property
     def seconds(self) -> float | None:
         """A query took so long, by the record."""
-        return seconds_per_query(self.record.get("report") or {})
+        return seconds_per_query(mapping(self.record.get("report")))
 
     @property
     def is_mixed(self) -> bool:
         """The first stage's scores were mixed in, so that the figures are not of the model alone."""
-        return bool((self.record.get("arguments") or {}).get("first_stage_weight"))
+        return bool(mapping(self.record.get("arguments")).get("first_stage_weight"))
 
 
 @dataclass(frozen=True)
@@ -86,35 +86,49 @@ def read_results(path: str) -> Results:
     """
     file = Path(path)
     record = read_record(config_path(file))
-    arguments = record.get("arguments") or {}
-    content = (record.get("report") or {}).get("results") if file.suffix == ".html" else read_json(file)
-    content = content if isinstance(content, dict) else {}
-    rows = {run: row for run, row in content.items() if isinstance(row, dict) and isinstance(row.get("mean"), dict)}
-    rows = rows or {run: row for run, row in (content.get("selection") or {}).items() if "mean" in row}
+    arguments = mapping(record.get("arguments"))
+    content = mapping(mapping(record.get("report")).get("results") if file.suffix == ".html" else read_json(file))
+    rows = with_means(content) or with_means(mapping(content.get("selection")))
     if not rows:
         raise InputError(
             f"{path}: --results_path takes what driver.evaluate --output_path writes, or driver.report's page with the "
             "run_config.json beside it; found no means of runs there"
         )
     judgements = str(arguments.get("qrels_path") or arguments.get("metrics_path") or path)
-    given = arguments.get("run_name") or []
-    names = names_of(list(rows), given if len(given) == len(rows) else [])
+    given = arguments.get("run_name")
+    names = names_of(list(rows), given if isinstance(given, list) and len(given) == len(rows) else [])
     runs = [measured(name, row, run_record(run, file)) for name, (run, row) in zip(names, rows.items(), strict=True)]
     measures = dict.fromkeys(measure for run in runs for measure in run.means)
     return Results(
-        dataset_name(judgements), (record.get("inputs") or {}).get(judgements, ""), tuple(measures), tuple(runs)
+        dataset_name(judgements), str(mapping(record.get("inputs")).get(judgements, "")), tuple(measures), tuple(runs)
     )
+
+
+def with_means(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The runs of a file that have means."""
+    return {run: row for run, row in content.items() if isinstance(row, dict) and isinstance(row.get("mean"), dict)}
 
 
 def measured(name: str, row: Mapping[str, Any], record: Mapping[str, Any]) -> Measured:
     """A run of a file."""
     return Measured(
         name,
-        {measure: mean for measure, mean in row["mean"].items() if mean is not None and math.isfinite(mean)},
-        {measure: (ends[0], ends[1]) for measure, ends in (row.get("interval") or {}).items()},
-        row.get("against_first") or {},
+        {measure: mean for measure, value in row["mean"].items() if (mean := finite(value)) is not None},
+        {measure: ends for measure, pair in mapping(row.get("interval")).items() if (ends := interval_of(pair))},
+        {measure: test for measure, test in mapping(row.get("against_first")).items() if is_test(test)},
         record,
     )
+
+
+def interval_of(pair: object) -> tuple[float, float] | None:
+    """Both ends, where they are numbers."""
+    low, high = (finite(end) for end in pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
+    return None if low is None or high is None else (low, high)
+
+
+def is_test(test: object) -> bool:
+    """Whether these are the figures of a paired test."""
+    return isinstance(test, dict) and all(finite(test.get(key)) is not None for key in TEST)
 
 
 def run_record(run: str, results: Path) -> dict[str, Any]:
@@ -135,11 +149,11 @@ def is_own(record: Mapping[str, Any], hashes: Collection[str], models: Sequence[
         hashes: SHA-256 of the model's weights.
         models: its folders or names.
     """
-    arguments = record.get("arguments") or {}
+    arguments = mapping(record.get("arguments"))
     used = arguments.get("lora_name_or_path") or arguments.get("model_name_or_path")
     if not used or arguments.get("cascade_name_or_path") or "rerank_output_path" not in arguments:
         return False
-    weights = {hash for path, hash in (record.get("inputs") or {}).items() if Path(path).parent == Path(used)}
+    weights = {hash for path, hash in mapping(record.get("inputs")).items() if Path(path).parent == Path(used)}
     return bool(weights & set(hashes)) or (not weights and used in [str(model) for model in models])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import zipfile
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from tevatron_distill.formats.jsonl import parse_json
+from tevatron_distill.formats.output import read_record
 from tevatron_distill.schema import InputError
 
 logger = logging.getLogger(__name__)
@@ -99,9 +100,11 @@ def whats_torn(folder: Path) -> str | None:
 def missing_weights(folder: Path, names: set[str]) -> str | None:
     """The weights that are not there, of those that an index names or of any kind."""
     for index in sorted(name for name in names if name.endswith(".index.json")):
-        named = json.loads((folder / index).read_text(encoding="utf-8")).get("weight_map", {})
-        if absent := sorted(set(named.values()) - names):
-            return str(absent[0])
+        named = read_record(folder / index).get("weight_map")
+        if not isinstance(named, dict):
+            return index
+        if absent := sorted(set(map(str, named.values())) - names):
+            return absent[0]
     kinds = ("model", "adapter_model", "pytorch_model", "global_step")
     return None if any(name.startswith(kinds) for name in names) else "model.safetensors"
 
@@ -118,7 +121,7 @@ def is_whole(path: Path) -> bool:
 def is_json(path: Path) -> bool:
     """Whether a file holds one JSON value."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
     return True
@@ -129,8 +132,8 @@ def safetensors_size(path: Path) -> int:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-        except ValueError:
+            header = parse_json(file.read(min(length, path.stat().st_size)))
+            ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
             return -1
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     return 8 + length + max(ends, default=0)

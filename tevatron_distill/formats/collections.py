@@ -101,7 +101,8 @@ def _rows(
     if part.rows is not None:
         return part.rows, part.whole
     table = part.table or path
-    return (_tsv_rows(table, columns) if table.suffix in (".tsv", ".txt") else read_json_rows(table)), part.whole
+    is_table = table.name.removesuffix(".gz").endswith((".tsv", ".txt"))
+    return (_tsv_rows(table, columns) if is_table else read_json_rows(table)), part.whole
 
 
 def _tsv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]:

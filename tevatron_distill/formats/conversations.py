@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tevatron_distill.formats.collections import is_blank
 from tevatron_distill.formats.flagembedding import row_name
@@ -16,7 +16,7 @@ from tevatron_distill.schema import Candidates, Group, InputError, Passage
 MARKER = re.compile(r"^\[(\d+|[A-Z]{1,2})\](?:[ \t]|$)", re.MULTILINE)
 NUM_PASSAGES = re.compile(r"\b(\d+) passages\b")
 QUERY = re.compile(r"\brelevan\w+ to (?:the )?(?:search )?query:(.*)", re.DOTALL | re.IGNORECASE)
-TAIL_QUERY = re.compile(r"\n\s*Search Query:(.*?)\n\s*Rank the ", re.DOTALL)
+TAIL_LINE = re.compile(r"\n[^\S\n]*(Search Query:|Rank the )")
 TITLED = re.compile(r"Title: (.*?) Content: (.*)", re.DOTALL)
 
 
@@ -87,7 +87,7 @@ def read_prompt(place: str, text: str) -> Window:
     numbered = [(_number(match[1]), match) for match in markers if match[1].isdecimal() != letters]
     head = text[: numbered[0][1].start()] if numbered else text
     announced = NUM_PASSAGES.search(head)
-    size = int(announced[1]) if announced else len(numbered)
+    size = int(announced[1][:9]) if announced else len(numbered)
     chain = _chain(numbered, size)
     if not chain or (announced and len(chain) < size):
         missing = letters_of(len(chain)) if letters else str(len(chain) + 1)
@@ -149,10 +149,10 @@ def _read_window(place: str, row: Row, prompt: str, tally: Tally) -> tuple[Candi
         tally.note("prompts with a passage that holds a line like the next identifier may be cut wrongly", place)
     query_id = id_field(place, row, "id") if row.get("id") is not None else row_name(place, row, tally)
     query_id = tally.fresh_name(query_id)
-    docids = row.get("docids")
+    docids: Any = row.get("docids")
     named = isinstance(docids, list) and len(docids) == len(window.texts)
     passages = tuple(
-        _passage(str(docids[n]) if named and docids is not None else f"{query_id}-{n + 1}", text)
+        _passage(id_field(place, {"docid": docids[n]}, "docid") if named else f"{query_id}-{n + 1}", text)
         for n, text in enumerate(window.texts)
     )
     scores = tuple(-float(n) for n in range(len(passages)))
@@ -194,9 +194,15 @@ def _tail(place: str, text: str, start: int, head_query: str | None) -> tuple[in
         at = rest.rfind(f"Search Query: {_bare(head_query)}")
         if at >= 0:
             return start + at, ""
-    found = list(TAIL_QUERY.finditer(rest))
-    if found:
-        return start + found[-1].start(), _bare(found[-1][1])
+    begin: re.Match[str] | None = None
+    found: tuple[int, str] | None = None
+    for match in TAIL_LINE.finditer(rest):
+        if match[1] == "Search Query:":
+            begin = begin or match
+        elif begin is not None:
+            found, begin = (start + begin.start(), _bare(rest[begin.end() : match.start()])), None
+    if found is not None:
+        return found
     raise InputError(f'{place}: behind its passages a prompt must say "Search Query: …"; got {rest[-60:]!r}')
 
 

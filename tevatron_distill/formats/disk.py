@@ -21,7 +21,7 @@ def writing(path: str | Path) -> Iterator[None]:
     """Turn what a disk refuses into one clear error.
 
     Raises:
-        InputError: where the disk is full, the folder is read-only or not there.
+        InputError: where the disk is full, the folder is read-only or not there, or a text holds half a surrogate pair.
     """
     try:
         yield
@@ -33,6 +33,8 @@ def writing(path: str | Path) -> Iterator[None]:
                 "finished is kept"
             ) from error
         raise InputError(f"{path}: the output must be writable; got {said}; name another path") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: what is written must be valid Unicode; got {error}") from error
 
 
 class AppendedFile:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tevatron_distill.formats.disk import lock, replace_text, writing
-from tevatron_distill.formats.output import as_json, describe_run, differing_keys
+from tevatron_distill.formats.output import as_json, describe_run, differing_keys, read_record
 from tevatron_distill.schema import InputError
 
 SAFETENSORS_TMP = ".tmp??????"  # what a kill leaves of weights that were being written
@@ -53,7 +53,7 @@ class FolderRecord:
                 f"{self.folder}: the output folder must be new or empty; it holds files that are not this tool's; "
                 "choose another folder or give --overwrite_output_dir"
             )
-        old = json.loads(self._file.read_text(encoding="utf-8"))
+        old = read_record(self._file)
         if old.get("complete"):
             raise InputError(
                 f"{self.folder}: holds a finished model; choose another folder or give --overwrite_output_dir"

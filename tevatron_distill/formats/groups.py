@@ -91,6 +91,10 @@ def parse_group(place: str, row: Row) -> Group:
     teacher = row.get("teacher")
     if teacher is not None and not isinstance(teacher, dict):
         raise InputError(f"{place}: teacher must be an object; got {teacher!r}")
+    try:
+        write_json_line({"teacher": teacher}).encode()
+    except (ValueError, TypeError) as error:  # NaN, half a surrogate pair; in Parquet also a date
+        raise InputError(f"{place}: teacher must be what can be written; got {error}") from error
     return Group(
         query_id=query_id,
         query=query,
@@ -160,7 +164,11 @@ def _metrics(place: str, row: Row, num_passages: int) -> dict[str, tuple[float, 
         return None
     if not isinstance(metrics, dict):
         raise InputError(f"{place}: metrics must be an object of lists; got {metrics!r}")
-    return {name: aligned_numbers(place, metrics, name, num_passages) or () for name in metrics}
+    measured = {
+        id_field(place, {"metric": name}, "metric"): aligned_numbers(place, metrics, name, num_passages)
+        for name in metrics
+    }
+    return {name: values for name, values in measured.items() if values is not None}
 
 
 def _num_ranked(place: str, row: Row, num_passages: int) -> int:

@@ -15,6 +15,9 @@ from tevatron_distill.formats.reading import Row as Row
 from tevatron_distill.formats.reading import Tally
 from tevatron_distill.schema import InputError, Passage
 
+MAX_DEPTH = 100
+"""So deep may JSON be nested: what is deeper than Python's own limit could be read, but not shown or written."""
+
 
 def expand_pattern(pattern: str) -> list[str]:
     """The files that a pattern names, sorted; a name without ``*`` stands for itself.
@@ -79,11 +82,40 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         with _open_text(path) as file:
-            return json.load(file)
+            return parse_json(file.read())
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: the file must be readable; got {_cause(error)}") from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except ValueError as error:  # also UnicodeDecodeError
         raise InputError(f"{path}: the file must be one JSON text; got {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: if it is none, is nested deeper than `MAX_DEPTH`, or holds an integer of thousands of digits.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"values nested deeper than {MAX_DEPTH}") from error
+    brackets = ("]", "}") if isinstance(text, str) else (b"]", b"}")
+    if sum(map(text.count, brackets)) > MAX_DEPTH and is_deep(value):  # type: ignore[arg-type]
+        raise ValueError(f"values nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def is_deep(value: object) -> bool:
+    """Whether a value of JSON is nested deeper than `MAX_DEPTH`."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(level)
 
 
 def write_json_line(row: Mapping[str, object]) -> str:
@@ -106,7 +138,7 @@ def id_field(place: str, row: Mapping[str, Any], key: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{place}: {key} must be a string that is not empty; got {_shown(value)}")
-    return value
+    return _unicode(place, value, key)
 
 
 def text_field(place: str, row: Mapping[str, Any], key: str, *, blank: bool = False) -> str:
@@ -122,11 +154,21 @@ def text_field(place: str, row: Mapping[str, Any], key: str, *, blank: bool = Fa
         raise InputError(f"{place}: {key} must be text; got {_shown(value)}")
     if not blank and not value.strip():
         raise InputError(f"{place}: {key} is empty; give it a text or drop the row")
+    return _unicode(place, value, key)
+
+
+def finite(value: object) -> float | None:
+    """A finite number as a float; None for anything else.
+
+    >>> finite(2), finite(True), finite("2"), finite(10**400)
+    (2.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{place}: {key} must be valid Unicode; got {error}") from error
-    return value
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond the floats
+        return None
 
 
 def number(place: str, value: object, what: str) -> float:
@@ -135,9 +177,10 @@ def number(place: str, value: object, what: str) -> float:
     Raises:
         InputError: if the value is not a number, or NaN, or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    found = finite(value)
+    if found is None:
         raise InputError(f"{place}: {what} must be a finite number; got {_shown(value)}")
-    return float(value)
+    return found
 
 
 def list_field(place: str, row: Mapping[str, Any], key: str) -> Sequence[Any]:
@@ -206,8 +249,8 @@ def _row(place: str, parse: Callable[[str, Any], Row], value: object, tally: Tal
 
 def _parse_line(place: str, line: str) -> Row:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
+        row = parse_json(line)
+    except ValueError as error:
         raise InputError(f"{place}: each line must be one JSON object; got {line[:60]!r} ({error})") from error
     return _object(place, row)
 
@@ -222,6 +265,14 @@ def _object(place: str, row: object) -> Row:
     if not isinstance(row, dict):
         raise InputError(f"{place}: each row must be a JSON object; got {_shown(row)}")
     return row
+
+
+def _unicode(place: str, value: str, key: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{place}: {key} must be valid Unicode; got {error}") from error
+    return value
 
 
 def _shown(value: object) -> str:

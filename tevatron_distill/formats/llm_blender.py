@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tevatron_distill.formats.annotated import is_missing
 from tevatron_distill.formats.flagembedding import row_name
-from tevatron_distill.formats.jsonl import check_distinct, id_field, list_field, number, text_field
+from tevatron_distill.formats.jsonl import check_distinct, id_field, list_field, number, parse_json, text_field
 from tevatron_distill.formats.reading import ReadOptions, Row, Tally, names_of
 from tevatron_distill.permutation import from_scores
 from tevatron_distill.schema import Candidates, Group, InputError, Passage
@@ -96,7 +96,7 @@ def weighted_mean(metrics: Mapping[str, Sequence[float]], names: Sequence[str]) 
     (0.4, 0.3)
     """
     weighted = [[METRIC_WEIGHTS.get(name, 1.0) * value for value in metrics[name]] for name in names]
-    return tuple(math.fsum(values) / len(names) for values in zip(*weighted, strict=True))
+    return tuple(_sum(values) / len(names) for values in zip(*weighted, strict=True))
 
 
 def metric_names(place: str, metrics: Mapping[str, Sequence[float]], using_metrics: str | None) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ def _passages(place: str, query_id: str, candidates: Sequence[Mapping[str, Any]]
         name = "/".join(str(part) for part in parts if part not in (None, "")) or f"candidate{position}"
         name = re.sub(r"\s+", "_", name)
         counts[name] = counts.get(name, 0) + 1
-        docid = name if counts[name] == 1 else f"{name}#{counts[name]}"
+        docid = id_field(place, {"model": name if counts[name] == 1 else f"{name}#{counts[name]}"}, "model")
         passages.append(Passage(docid, text_field(place, candidate, "text")))
     check_distinct(place, passages, query_id)
     return tuple(passages)
@@ -175,13 +175,15 @@ def _metrics(place: str, candidates: Sequence[Mapping[str, Any]], tally: Tally) 
     for entry in scores:
         if not isinstance(entry, dict):
             raise InputError(f"{place}: scores of a candidate must be an object of metrics; got {entry!r}")
+    values: dict[str, list[object]] = {}
+    for name, value in (item for entry in scores for item in entry.items()):
+        values.setdefault(id_field(place, {"metric": name}, "metric"), []).extend([] if is_missing(value) else [value])
     metrics = {}
-    for name in dict.fromkeys(name for entry in scores for name in entry):
-        values = [entry.get(name) for entry in scores]
-        if any(value is None or (isinstance(value, float) and math.isnan(value)) for value in values):
+    for name, measured in values.items():
+        if len(measured) < len(scores):
             tally.note(f'metrics "{name}" that a candidate lacks are left out', place)
         else:
-            metrics[name] = tuple(number(place, value, name) for value in values)
+            metrics[name] = tuple(number(place, value, name) for value in measured)
     return metrics
 
 
@@ -191,25 +193,35 @@ def _preferences(
     verdicts = row.get("cmp_results")
     if isinstance(verdicts, str):
         try:
-            verdicts = json.loads(verdicts)
-        except json.JSONDecodeError as error:
+            verdicts = parse_json(verdicts)
+        except ValueError as error:
             raise InputError(f"{place}: cmp_results must be JSON; got {verdicts[:60]!r} ({error})") from error
     if not verdicts:
         return ()
     if not isinstance(verdicts, dict):
         raise InputError(f'{place}: cmp_results must be an object of "modelA,modelB"; got {verdicts!r}')
-    models = [candidate.get("model") for candidate in candidates]
+    positions: dict[str, list[int]] = {}
+    for position, candidate in enumerate(candidates):
+        positions.setdefault(str(candidate.get("model")), []).append(position)
     heard: dict[tuple[int, int], list[float]] = {}
     for pair, verdict in verdicts.items():
-        if verdict not in VERDICTS:
+        if not isinstance(verdict, str) or verdict not in VERDICTS:
             raise InputError(f"{place}: a verdict must be one of {', '.join(VERDICTS)}; got {verdict!r} for {pair}")
         first, _, second = pair.partition(",")
-        if models.count(first) > 1 or models.count(second) > 1:
+        firsts, seconds = positions.get(first, []), positions.get(second, [])
+        if len(firsts) > 1 or len(seconds) > 1:
             tally.note("verdicts on a model with several candidates are left out", place)
-        elif first in models and second in models and first != second:
-            i, j, value = models.index(first), models.index(second), VERDICTS[verdict]
+        elif firsts and seconds and first != second:
+            i, j, value = firsts[0], seconds[0], VERDICTS[verdict]
             heard.setdefault((min(i, j), max(i, j)), []).append(value if i < j else 1.0 - value)
     return tuple((i, j, math.fsum(values) / len(values)) for (i, j), values in heard.items())
+
+
+def _sum(values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError as error:
+        raise InputError(f"metrics must be numbers whose sum is finite; got {list(values)}") from error
 
 
 def _wins(num_passages: int, preferences: Sequence[tuple[int, int, float]]) -> list[float]:

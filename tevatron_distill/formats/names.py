@@ -12,6 +12,7 @@ hub's layouts that are known, by their name and as local folders:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
@@ -54,7 +55,7 @@ def parse_name(source: str | Path, split: str | None = None) -> tuple[str, str |
     """
     text = str(source)
     name, colon, own = text.rpartition(":")
-    if text.startswith(PREFIX) or not colon or "/" in own or Path(text).exists():
+    if text.startswith(PREFIX) or not colon or "/" in own or os.path.exists(text):
         return text, split
     return name, split or own
 
@@ -62,7 +63,7 @@ def parse_name(source: str | Path, split: str | None = None) -> tuple[str, str |
 def on_disk(sources: Iterable[str | Path | None]) -> list[str]:
     """The files and folders among sources, without splits: what a run's record can hash."""
     names = [parse_name(source)[0] for source in sources if source is not None]
-    return [name for name in names if Path(name).exists()]
+    return [name for name in names if os.path.exists(name)]
 
 
 def find_part(source: str | Path, role: str, config: str | None = None, split: str | None = None) -> Part:

@@ -11,15 +11,23 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tevatron_distill.formats.disk import AppendedFile, corrupt
+from tevatron_distill.formats.jsonl import parse_json
 from tevatron_distill.formats.output import check_same_run
 from tevatron_distill.schema import InputError
 from tevatron_distill.sharing import Share
 
 ENDING = ".part"
+ENTRIES: tuple[Mapping[str, type], ...] = (
+    {"run": dict, "share": list},
+    {"block": int, "bytes": int, "crc32": int},
+    {"end": int, "report": dict},
+)
+"""Keys of the kinds of entries, with the types of their values."""
 
 
 class Place(NamedTuple):
@@ -163,39 +171,48 @@ def read_part(path: Path) -> Part | None:
         part: Part | None = None
         for number, entry in enumerate(_entries(path, file), start=1):
             if part is None:
-                if "run" not in entry:
+                share = entry.get("share", [])
+                if [type(value) for value in share] != [int, int]:
                     raise corrupt(f"{path}: entry {number}", "no head of a part")
-                part = Part(path, Share(*entry["share"]), entry["run"])
+                part = Part(path, Share(*share), entry["run"])
             elif "end" in entry:
                 part.num_blocks, part.report = entry["end"], entry["report"]
-            else:
+            elif "block" in entry:
                 place = Place(path, entry["offset"], entry["bytes"])
                 if entry["block"] in part.blocks:
                     raise corrupt(f"{path}: entry {number}", f"block {entry['block']} a second time")
                 part.blocks[entry["block"]] = place
+            else:
+                raise corrupt(f"{path}: entry {number}", "a second head")
             part.size = file.tell()
     return part
 
 
 def _entries(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
-    number = 0
+    number, size = 0, path.stat().st_size
     while (line := file.readline()).endswith(b"\n"):
         number += 1
         place = f"{path}: entry {number} (byte {file.tell() - len(line)})"
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError as error:
             raise corrupt(place, f"{line[:40]!r}") from error
-        if not isinstance(entry, dict) or not {"run", "end", "block"} & entry.keys():
+        if not isinstance(entry, dict) or not any(map(partial(_has, entry), ENTRIES)):
             raise corrupt(place, f"{line[:40]!r}")
         if "block" in entry:
             entry["offset"] = file.tell()
-            data = file.read(entry["bytes"])
-            if len(data) < entry["bytes"]:
+            if size - file.tell() < entry["bytes"]:
                 return  # torn
+            data = file.read(entry["bytes"])
             if zlib.crc32(data) != entry["crc32"]:
                 raise corrupt(place, "lines that differ from their check sum")
         yield entry
+
+
+def _has(entry: Mapping[str, object], kinds: Mapping[str, type]) -> bool:
+    """Whether an entry has these keys, with values of these types, and numbers that count something."""
+    values = [(entry.get(key), kind) for key, kind in kinds.items()]
+    return all(type(value) is kind and (not isinstance(value, int) or value >= 0) for value, kind in values)
 
 
 def _line(entry: Mapping[str, object]) -> bytes:

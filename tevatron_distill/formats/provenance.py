@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.formats.jsonl import expand_pattern
+from tevatron_distill.formats.jsonl import expand_pattern, finite
 from tevatron_distill.formats.output import config_path, read_record
 from tevatron_distill.schema import Group
 
@@ -34,7 +34,7 @@ def describe_groups(groups: Sequence[Group], dataset_path: str | None = None) ->
     numbers: dict[str, Counter[str]] = {}
     for group in groups:
         teacher = dict(group.teacher or {})
-        counts = {name: int(str(teacher.pop(name))) for name in COUNTS if name in teacher}
+        counts = {name: count_of(teacher.pop(name)) for name in COUNTS if name in teacher}
         numbers.setdefault(json.dumps(teacher, default=str), Counter()).update({"groups": 1, **counts})
     most = sorted(numbers.items(), key=lambda entry: -entry[1]["groups"])[:MOST_TEACHERS]
     teachers = [{**json.loads(teacher), **counted} for teacher, counted in most]
@@ -43,3 +43,8 @@ def describe_groups(groups: Sequence[Group], dataset_path: str | None = None) ->
     reports = {str(path): read_record(config_path(Path(path))).get("report") for path in paths}
     taught = {path: report for path, report in reports.items() if report}
     return {**found, "taught": taught} if taught else found
+
+
+def count_of(value: object) -> int:
+    """A count that stands in a group's ``teacher``; 0 for what is no number."""
+    return int(finite(value) or 0)

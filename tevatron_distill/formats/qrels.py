@@ -49,6 +49,8 @@ def _judged_lines(path: Path) -> Iterator[tuple[str, str, str, object]]:
                 f"{place}: a judgement must have 4 columns (qid 0 docid grade) or BEIR's 3 (query-id corpus-id score); "
                 f"got {len(fields)} in {line[:60]!r}"
             )
+        if not all(fields):
+            raise InputError(f"{place}: a column is empty in {line[:60]!r}")
         yield place, fields[0], fields[-2], fields[-1]
 
 

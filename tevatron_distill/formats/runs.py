@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 RUN_FORMATS = ("tevatron", "trec", "marco")
 # number of columns: places of query_id, docid and score
 COLUMNS = {3: (0, 1, 2), 4: (0, 1, 3), 6: (0, 2, 4)}
+NO_NAME = "\0\ufeff"  # a byte-order mark is lost at the beginning of a file, and a NUL is taken for a crash
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -101,8 +102,11 @@ def format_run_lines(
         else:
             raise InputError(f"a run is written as one of {', '.join(RUN_FORMATS)}; got {fmt!r}")
         for column in columns:
-            if not column or any(character.isspace() for character in column):
-                raise InputError(f'a run has no room for white space in names; got "{column}" in query "{query_id}"')
+            if not column or any(character.isspace() or character in NO_NAME for character in column):
+                raise InputError(
+                    f"a run has no room for white space, NUL or byte-order marks in names; got {column!r} in query "
+                    f"{query_id!r}"
+                )
         lines.append(separator.join(columns))
     return lines
 

@@ -121,7 +121,7 @@ def _list(place: str, row: Row, key: str) -> Sequence[object]:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError) as error:
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:  # what literal_eval raises
             raise InputError(f"{place}: {key} must be a list; got {value[:60]!r}") from error
     if not isinstance(value, list):
         raise InputError(f"{place}: {key} must be a list; got {value!r}")

@@ -6,7 +6,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
+from tevatron_distill.formats.jsonl import parse_json
 from tevatron_distill.schema import InputError
 
 SETTINGS_FILE = "reranker_config.json"
@@ -109,17 +112,31 @@ class RerankerSettings:
         """Read a folder's settings; None where it has none. Keys of other programs are passed over.
 
         Raises:
-            InputError: if the file is no JSON object.
+            InputError: if the file is no JSON object, or a value is of another type than its key's.
         """
         path = Path(folder, SETTINGS_FILE)
         if not path.is_file():
             return None
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            values = parse_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise InputError(f"{path}: must hold one JSON object; got {error}; train again or mend it") from error
         if not isinstance(values, dict):
             raise InputError(f"{path}: must hold one JSON object; got {type(values).__name__}")
-        known = {field.name for field in dataclasses.fields(cls)}
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return cls(**{key: value for key, value in {**values, **lists}.items() if key in known})
+        found: dict[str, Any] = {}
+        for key, kind in get_type_hints(cls).items():
+            value = values.get(key)
+            if value is None:
+                continue
+            found[key] = tuple(value) if isinstance(value, list) else value
+            if not _is_of(found[key], kind):
+                raise InputError(f"{path}: {key} must be {getattr(kind, '__name__', kind)}; got {value!r}")
+        return cls(**found)
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    """Whether a value is of a field's type; a whole number is a float, too."""
+    kinds = [get_origin(one) or one for one in (get_args(kind) if get_origin(kind) is UnionType else (kind,))]
+    if isinstance(value, tuple):
+        return tuple in kinds and all(isinstance(one, str) for one in value)
+    return type(value) in kinds or (isinstance(value, int) and not isinstance(value, bool) and float in kinds)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tevatron_distill.formats.checkpoints import STATE
-from tevatron_distill.formats.jsonl import read_json
+from tevatron_distill.formats.jsonl import finite, read_json
 from tevatron_distill.schema import InputError
 
 # What a log line says of the machine, or of the whole training: no curve.
@@ -59,7 +58,8 @@ def find_log(path: Path) -> Sequence[Mapping[str, Any]]:
     for file in log_files(path):
         content = read_json(file)
         content = content if isinstance(content, dict) else {}
-        log = content.get("log_history") or (content.get("report") or {}).get("log_history")
+        report = content.get("report")
+        log = content.get("log_history") or (report.get("log_history") if isinstance(report, dict) else None)
         if isinstance(log, list) and log:
             return [line for line in log if isinstance(line, dict)]
     raise InputError(
@@ -85,14 +85,13 @@ def curves_of_log(training: str, log: Sequence[Mapping[str, Any]]) -> list[Curve
     """
     points: dict[str, dict[float, float]] = {}
     for line in log:
-        step = line.get("step")
-        if isinstance(step, bool) or not isinstance(step, int | float):
+        step = finite(line.get("step"))
+        if step is None:
             continue
-        for key, value in line.items():
-            if any(word in key for word in LEFT_OUT) or isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if math.isfinite(value):
-                points.setdefault(key, {})[float(step)] = float(value)  # a resumed training logs a step again
+        for key, logged in line.items():
+            value = finite(logged)
+            if value is not None and not any(word in key for word in LEFT_OUT):
+                points.setdefault(key, {})[step] = value  # a resumed training logs a step again
     return [Curve(training, key, tuple(sorted(values.items()))) for key, values in points.items()]
 
 

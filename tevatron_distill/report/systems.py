@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tevatron_distill.formats.jsonl import finite
 from tevatron_distill.formats.output import config_path, read_record
 from tevatron_distill.schema import Group, InputError, Run
 
@@ -52,7 +52,7 @@ def build_system(
         seconds: a query takes, where the caller knows better than the record.
     """
     record = read_record(config_path(Path(path)))
-    report = _mapping(record.get("report"))
+    report = mapping(record.get("report"))
     return System(
         name=name,
         path=path,
@@ -103,16 +103,16 @@ def seconds_per_query(report: Mapping[str, Any]) -> float | None:
 "seconds_per_query": 2.0}]})
     2.5
     """
-    value = _number(report.get("seconds_per_query"))
+    value = finite(report.get("seconds_per_query"))
     if value is not None:
         return value if value > 0 else None
     processes = report.get("processes")
-    parts = [_mapping(part) for part in processes] if isinstance(processes, list) else []
+    parts = [mapping(part) for part in processes] if isinstance(processes, list) else []
     parts = [part for part in parts if part.get("queries") != 0]
-    seconds = [_number(part.get("seconds_per_query")) for part in parts]
-    counts = [_number(part.get("queries")) for part in parts]
+    seconds = [finite(part.get("seconds_per_query")) for part in parts]
+    counts = [finite(part.get("queries")) for part in parts]
     known = [(one, count) for one, count in zip(seconds, counts, strict=True) if one is not None and count is not None]
-    if not known or len(known) < len(parts):
+    if not known or len(known) < len(parts) or any(count <= 0 for _, count in known):
         return None
     mean = sum(one * count for one, count in known) / sum(count for _, count in known)
     return mean if mean > 0 else None
@@ -120,14 +120,14 @@ def seconds_per_query(report: Mapping[str, Any]) -> float | None:
 
 def share_of_cached(report: Mapping[str, Any]) -> float:
     """Share of a teacher's answers that were not asked for because the cache had them."""
-    asked, cached = _number(report.get("asked")) or 0.0, _number(report.get("cached")) or 0.0
+    asked, cached = (max(0.0, finite(report.get(key)) or 0.0) for key in ("asked", "cached"))
     return cached / (asked + cached) if cached else 0.0
 
 
 def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
     """The few lines of a driver's record that say what made an output."""
-    arguments = _mapping(record.get("arguments"))
-    versions = _mapping(record.get("versions"))
+    arguments = mapping(record.get("arguments"))
+    versions = mapping(record.get("versions"))
     wanted = ("model_name_or_path", "lora_name_or_path", "teacher", "sort", "engine", "prompt", "retriever", "depth")
     facts = {key: str(arguments[key]) for key in wanted if arguments.get(key) is not None}
     facts |= {key: str(record[key]) for key in ("time", "commit") if record.get(key)}
@@ -145,11 +145,6 @@ def check_seconds(given: Mapping[str, float], names: Sequence[str]) -> None:
         raise InputError(f"--seconds_per_query must name an order of the report ({', '.join(names)}); got {unknown[0]}")
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value where it is an object of JSON, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tevatron_distill.extras import require_package
+from tevatron_distill.formats.jsonl import read_json
 from tevatron_distill.layouts import DualLayout, Layout, PointLayout
 from tevatron_distill.loading import hash_weights
 from tevatron_distill.reranker.last_layer import first_token_only, reads_first_token
@@ -73,7 +74,7 @@ class OnnxModel:
         if not path.is_file():
             raise InputError(f"{folder}: must be a student exported to ONNX; found no {RECORD_FILE}")
         self.config = config
-        self.record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        self.record: dict[str, Any] = read_json(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1

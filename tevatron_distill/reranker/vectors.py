@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tevatron_distill.formats.jsonl import read_json
 from tevatron_distill.layouts import DualLayout
 from tevatron_distill.loading import hash_weights
 from tevatron_distill.schema import InputError, Passage
@@ -73,7 +74,7 @@ class VectorStore:
             raise InputError(
                 f"{folder}: holds no passage vectors (no {STORE_FILE}); name another --passage_vectors_path"
             )
-        made = json.loads(path.read_text(encoding="utf-8"))
+        made = read_json(path)
         if made["identity"] != identity:
             raise InputError(
                 f"{folder}: these passage vectors are of another student ({made['student']}, {made['identity']}), "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tevatron_distill.extras import require_package
+from tevatron_distill.formats.jsonl import read_json
 from tevatron_distill.prompts import render_passage
 from tevatron_distill.retrieval import Found, Reader, Retriever, needed
 from tevatron_distill.retrieval.encoder_settings import EncoderSettings
@@ -100,7 +100,7 @@ def build(
     if passages is None and index is not None and Path(index).is_dir():
         folder = Path(index)
         check(folder, encoder.made_of())
-        docids = json.loads((folder / DOCIDS_FILE).read_text(encoding="utf-8"))
+        docids = read_json(folder / DOCIDS_FILE)
     else:
         collection = needed(passages)()
         docids = [passage.docid for passage in collection]

@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 
 from tevatron_distill.batching import Budget, auto_batch_tokens, run_batches, token_budget_batches
 from tevatron_distill.extras import load_package
+from tevatron_distill.formats.jsonl import read_json
 from tevatron_distill.layouts.rows import Row, pad_rows
 from tevatron_distill.loading import DTYPES, find_file, hash_weights, read_config, read_model, read_tokenizer
 from tevatron_distill.retrieval.encoder_settings import TEVATRON, EncoderSettings
@@ -277,7 +278,7 @@ def _base_and_adapter(path: str, options: EncoderOptions) -> tuple[str, str | No
         return path, options.lora_name_or_path
     if options.lora_name_or_path:
         raise InputError(f"{path} is an adapter itself; got --lora_name_or_path {options.lora_name_or_path} too")
-    return json.loads(found.read_text(encoding="utf-8"))["base_model_name_or_path"], path
+    return read_json(found)["base_model_name_or_path"], path
 
 
 def _tokenizer_path(base: str, adapter: str | None, options: EncoderOptions) -> str:

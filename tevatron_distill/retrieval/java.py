@@ -46,7 +46,7 @@ class Java(NamedTuple):
     @property
     def major(self) -> int:
         """Its generation: 21 of 21.0.8, 8 of 1.8.0, 0 where it is not known."""
-        first, *rest = [int(part) for part in self.version.replace("-", ".").split(".") if part.isdecimal()] or [0]
+        first, *rest = [int(part[:9]) for part in self.version.replace("-", ".").split(".") if part.isdecimal()] or [0]
         return rest[0] if first == 1 and rest else first
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tevatron_distill.extras import load_package
+from tevatron_distill.formats.jsonl import parse_json
 from tevatron_distill.progress import progress
 from tevatron_distill.retrieval import Found, Reader, Retriever, needed
 from tevatron_distill.retrieval.java import environment, refusing, start_java
@@ -157,7 +158,7 @@ class Lucene(Retriever):
                 "give --corpus_path"
             )
         try:
-            row = json.loads(raw)
+            row = parse_json(raw)
         except ValueError:
             return Passage(docid, raw)
         if not isinstance(row, dict):

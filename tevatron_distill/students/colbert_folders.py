@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tevatron_distill.formats.jsonl import parse_json
 from tevatron_distill.layouts.settings import SETTINGS_FILE
 from tevatron_distill.schema import InputError
 from tevatron_distill.students.loading import LoadOptions, Source, find_file
@@ -106,6 +106,6 @@ def _find(path: str, name: str, options: LoadOptions) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"{path}: must be JSON; got {error}; fetch the folder again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from tevatron_distill.formats.jsonl import read_json
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.loading import DTYPES, read_config, read_tokenizer, tensors_alone
 from tevatron_distill.schema import InputError
@@ -47,7 +47,7 @@ def is_pair_ranker(values: Mapping[str, Any]) -> bool:
 def read_folder_config(source: Source, options: LoadOptions) -> dict[str, Any]:
     """The keys of a folder's ``config.json``; none where it has no such file."""
     path = find_file(source.base, "config.json", options.cache_dir)
-    return {} if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+    return {} if path is None else dict(read_json(path))
 
 
 def load_llm_blender(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Collection
@@ -11,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tevatron_distill.formats.jsonl import parse_json
 from tevatron_distill.layouts.settings import RerankerSettings
 from tevatron_distill.prompts import POINT_PROMPTS
 from tevatron_distill.students import listwise, pair_ranker, yes_token
@@ -58,7 +58,7 @@ class Facts:
     def _json(self, path: str, name: str) -> dict[str, Any]:
         file = find_file(path, name, self.options.cache_dir)
         try:
-            values = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
+            values = {} if file is None else parse_json(file.read_text(encoding="utf-8"))
         except ValueError:  # a broken file is named by what loads it
             return {}
         return values if isinstance(values, dict) else {}
