@@ -6,7 +6,7 @@ compared on one of them.
 
 DATA is a folder with `rank_llm/`, `msmarco_dl/`, `nfcorpus/` and `scifact/`; the backbone is the MiniLM of
 `quickstart_weights.py`. A second call goes on where the first was stopped. Writes scripts/results/study.json and
-study.png, and prints the README's table.
+study.png, and the README's tables.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from quickstart_weights import weights_folder
 from study_data import StudyData
-from study_results import draw, measure_speed, print_table, read_rows, write_results
+from study_results import draw, measure_speed, read_rows, tables, with_tables, write_results
 from study_trainings import FULL, QUICK, Study, Training
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
 
 
 def make_study(args: argparse.Namespace) -> Study:
@@ -95,9 +96,11 @@ def main() -> None:
     if not args.quick:
         measure_speed(study)
     rows = read_rows(write_results(study, args.results_dir / f"study{'_quick' if args.quick else ''}.json"))
+    print(tables(rows))
     if not args.quick:
         draw(rows, args.results_dir / "study.png")
-    print_table(rows)
+    if args.results_dir == RESULTS and not args.quick:
+        README.write_text(with_tables(README.read_text(encoding="utf-8"), rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ DEV = {"dl19": "dl20", "nfcorpus": "nfcorpus.dev", "scifact": "scifact.dev"}
 """What the weight of the first stage is chosen on, for each set that is tested on."""
 WEIGHTS = [tenths / 10 for tenths in range(11)]
 NUM_TIMED = 10
+BEGIN, END = "<!-- study: begin -->\n", "<!-- study: end -->\n"
 
 Row = dict[str, Any]
 PerQuery = Mapping[str, float]
@@ -132,9 +133,10 @@ class Results:
         """The weight of the first stage that is best on the development queries; the smallest of equal ones."""
         dev = DEV[test]
         ranked = "dl20" if test == "dl19" else test
-        if not self.study.run(name, ranked, seed).exists():
+        qrels = self.qrels[dev]
+        if not qrels or not self.study.run(name, ranked, seed).exists():
             return None
-        run, qrels = self._student_run(name, ranked, seed), self.qrels[dev]
+        run = self._student_run(name, ranked, seed)
         found = {
             weight: evaluate(mix_runs(run, self.first[ranked], weight), qrels, [MEASURE]).mean[MEASURE]
             for weight in WEIGHTS
@@ -210,9 +212,15 @@ TITLES = {
 }  # fmt: skip
 
 
-def readme_lines(rows: Sequence[Row]) -> list[str]:
+def tables(rows: Sequence[Row]) -> str:
     """Two Markdown tables: every student on every set; labels and losses on one student and dl19."""
-    return [*students_table(rows), "", *choices_table(rows)]
+    return "\n".join([*students_table(rows), "", *choices_table(rows), ""])
+
+
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """The README's text with the study's tables made anew."""
+    head, rest = text.split(BEGIN)
+    return head + BEGIN + tables(rows) + END + rest.split(END)[1]
 
 
 def students_table(rows: Sequence[Row]) -> list[str]:
@@ -246,11 +254,6 @@ def _cell(row: Row) -> str:
     above = [name for name in ("bm25", "rank_vicuna") if row.get(f"minus_{name}", 0) > 0 and row[f"p_{name}"] < 0.05]
     stars = "*" * len(above)
     return f"{row['ndcg10']:.3f}{stars} ({row['low']:.3f}-{row['high']:.3f})"
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """The tables on the screen."""
-    print("\n".join(readme_lines(rows)))
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

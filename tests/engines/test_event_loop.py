@@ -40,7 +40,8 @@ def test_ctrl_c_in_a_notebook_cancels_the_coroutine_and_waits_for_it():
 
     async def work():
         try:
-            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+            # to the thread that waits, as the terminal's would come; a signal of the timer's thread wakes nobody
+            threading.Timer(0.1, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0.01)
