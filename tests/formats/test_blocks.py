@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tevatron_distill.formats.blocks import BlockOutput, merge_parts
@@ -72,6 +72,7 @@ def test_one_process_goes_on_in_the_middle_of_a_block(tmp_path, stop):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["run.tsv", "run.tsv.run_config.json"]
 
 
+@settings(max_examples=30)  # each writes a dozen files to the disk
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=4), st.integers(1, 3), st.randoms())
 def test_any_number_of_processes_goes_on_after_any_other(tmp_path_factory, kills, count, order):
     path = tmp_path_factory.mktemp("out") / "run.tsv"
