@@ -280,6 +280,6 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes[0].invert_yaxis()
     handles = [pyplot.Line2D([], [], marker="o", linestyle="", color=colour) for colour in ("C0", "C1", "0.6")]
     figure.legend(handles, ["trained, alone", "mixed with BM25", "untrained"], loc="outside lower center", ncols=3)
-    figure.supxlabel("nDCG@10, 95 % interval over queries and seeds", fontsize=9)
+    axes[1].set_xlabel("nDCG@10, 95 % interval over queries and seeds")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
