@@ -112,7 +112,9 @@ def test_transformers_and_sentence_transformers_score_an_exported_folder_as_we_d
     load_student(str(tmp_path / "hub"), options=LoadOptions(training=True))  # and is learned from there
 
 
-@pytest.mark.parametrize("name", ["mean, projected", "mean with prefixes", "mean, bytes", "pylate", *sorted(OTHERS.keys() - {"mutual"})])
+@pytest.mark.parametrize(
+    "name", ["mean, projected", "mean with prefixes", "mean, bytes", "pylate", *sorted(OTHERS.keys() - {"mutual"})]
+)
 def test_onnxruntime_tokenizers_and_numpy_score_an_exported_folder_as_we_do(name, student, tmp_path):
     differences = export_student(str(student(name)), tmp_path / "onnx", "onnx")
     assert differences.keys() == {"onnxruntime and tokenizers"}
