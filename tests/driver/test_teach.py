@@ -255,3 +255,9 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(make_folder, tmp_
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert finished.returncode == 0, finished.stderr
     assert cut.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("line", ['["nan"]', "3", '{"query_id": "q"}', "{"])
+def test_an_unfinished_line_that_is_no_group_is_refused_with_its_place(line):
+    with pytest.raises(InputError, match=r"groups\.jsonl:2: unfinished output must hold .* no group"):
+        teach.group_of("groups.jsonl:2", line)

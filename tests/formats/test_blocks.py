@@ -212,3 +212,22 @@ def test_a_corrupt_part_is_refused_and_a_torn_one_repaired(tmp_path, place):
         work(path, num_shards=2, shard_index=0)
     work(path)
     assert path.read_text() == WHOLE
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"block": 0, "lines": 0, "bytes": 0, "crc32": 0, "end": 2},
+        {"end": 2, "report": {}, "run": {}, "share": [0, 2]},
+        {"end": 2},
+        ["nan"],
+    ],
+)
+def test_an_entry_of_no_kind_or_of_two_is_refused_with_its_place(tmp_path, entry):
+    path = tmp_path / "run.tsv"
+    killed(path, stop=4, num_shards=2, shard_index=0)
+    part = part_path(parts_folder(path), Share(0, 2))
+    head = part.read_bytes().split(b"\n")[0]
+    part.write_bytes(head + b"\n" + json.dumps(entry).encode() + b"\n")
+    with pytest.raises(InputError, match=r"part: entry 2 .*spoilt it"):
+        work(path, num_shards=2, shard_index=0)

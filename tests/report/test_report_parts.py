@@ -96,6 +96,7 @@ def test_texts_fill_their_room_and_no_more(texts, room):
 def test_files_give_their_names_and_paths_where_these_are_alike():
     assert names_of(["x/bm25.test.trec", "x/teacher.jsonl.gz"], []) == ["bm25.test", "teacher"]
     assert names_of(["x/a.trec", "y/a.tsv", "b.run"], []) == ["x/a.trec", "y/a.tsv", "b"]
+    assert names_of([".tsv", "x/.gz", "c.tsv.gz"], []) == [".tsv", ".gz", "c"]  # an ending alone is a name
 
 
 @pytest.mark.parametrize(

@@ -279,9 +279,12 @@ def group_of(place: str, line: str) -> Group:
         InputError: if it is corrupt.
     """
     try:
-        return parse_group(place, parse_json(line))
+        row = parse_json(line)
+        if isinstance(row, dict):
+            return parse_group(place, row)
     except ValueError as error:  # of JSON, or an InputError
         raise corrupt(place, f"no group ({error})") from error
+    raise corrupt(place, f"no group, but {line[:40]!r}")
 
 
 def answers_of(group: Group) -> tuple[int, int]:

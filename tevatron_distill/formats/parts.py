@@ -11,7 +11,6 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -27,7 +26,7 @@ ENTRIES: tuple[Mapping[str, type], ...] = (
     {"block": int, "bytes": int, "crc32": int},
     {"end": int, "report": dict},
 )
-"""Keys of the kinds of entries, with the types of their values."""
+"""Keys of the kinds of entries, with the types of their values; the first key tells the kind."""
 
 
 class Place(NamedTuple):
@@ -197,7 +196,8 @@ def _entries(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
             entry = parse_json(line)
         except ValueError as error:
             raise corrupt(place, f"{line[:40]!r}") from error
-        if not isinstance(entry, dict) or not any(map(partial(_has, entry), ENTRIES)):
+        kinds = [kind for kind in ENTRIES if isinstance(entry, dict) and next(iter(kind)) in entry]
+        if len(kinds) != 1 or not _has(entry, kinds[0]):
             raise corrupt(place, f"{line[:40]!r}")
         if "block" in entry:
             entry["offset"] = file.tell()

@@ -89,7 +89,7 @@ def names_of(paths: Sequence[str], given: Sequence[str]) -> list[str]:
     names = []
     for path in paths:
         name = Path(path).name
-        while name.endswith(ENDINGS):
+        while name.endswith(ENDINGS) and name not in ENDINGS:
             name = Path(name).stem
         names.append(name)
     return [name if names.count(name) == 1 else path for name, path in zip(names, paths, strict=True)]
