@@ -24,8 +24,7 @@ esac
 GPUS=${GPUS:-1}
 . "$(dirname "$0")/reproduce.sh"
 begin "ettin-$1"
-data=(--dataset_name cross-encoder/ettin-reranker-v1-data --dataset_config "${PART:-msmarco}")
-[ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+training_rows --dataset_name cross-encoder/ettin-reranker-v1-data --dataset_config "${PART:-msmarco}"
 
 step "The student learns the teacher's scores"
 train student "" --model_name_or_path "${MODEL:-jhu-clsp/ettin-encoder-$1}" --student cross_encoder \

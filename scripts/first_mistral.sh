@@ -15,8 +15,7 @@ set -euo pipefail
 [ $# -eq 0 ] || { sed -n '5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 . "$(dirname "$0")/reproduce.sh"
 begin first_mistral
-data=(--dataset_name rryisthebest/rank_zephyr_training_data_alpha)
-[ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+training_rows --dataset_name rryisthebest/rank_zephyr_training_data_alpha
 
 step "The student learns the teacher's order, as a text and by the logits of its first letter"
 train student 3 --model_name_or_path "${MODEL:-mistralai/Mistral-7B-Instruct-v0.3}" --student listwise \

@@ -19,8 +19,7 @@ GPUS=${GPUS:-1}
 . "$(dirname "$0")/reproduce.sh"
 begin "monoelectra-$1"
 lengths=(--query_max_len 32 --passage_max_len 256 --rerank_max_len 291)
-data=(--dataset_name Tevatron/msmarco-passage)
-[ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+training_rows --dataset_name Tevatron/msmarco-passage
 
 step "A cross-encoder learns from judgements"
 train first "" --model_name_or_path "${MODEL:-$model}" --student cross_encoder "${data[@]}" --train_group_size 8 \

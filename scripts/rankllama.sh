@@ -14,8 +14,7 @@ set -euo pipefail
 . "$(dirname "$0")/reproduce.sh"
 begin rankllama
 rows=(--query_prefix "query: " --passage_prefix "document: " --append_eos_token --rerank_max_len 196)
-data=(--dataset_name Tevatron/msmarco-passage)
-[ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+training_rows --dataset_name Tevatron/msmarco-passage
 
 step "The student learns from judgements"
 train student 3 --model_name_or_path "${MODEL:-meta-llama/Llama-2-7b-hf}" --lora \

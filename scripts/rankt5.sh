@@ -18,8 +18,7 @@ case ${1:-} in
 esac
 . "$(dirname "$0")/reproduce.sh"
 begin "rankt5-$1"
-data=(--dataset_name Tevatron/msmarco-passage)
-[ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+training_rows --dataset_name Tevatron/msmarco-passage
 
 step "The student learns from judgements"
 # 32089 is <extra_id_10>

@@ -14,8 +14,7 @@ set -euo pipefail
 [ $# -eq 0 ] || { sed -n '4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 . "$(dirname "$0")/reproduce.sh"
 begin rankzephyr
-data=(--dataset_name rryisthebest/rank_zephyr_training_data_alpha)
-[ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+training_rows --dataset_name rryisthebest/rank_zephyr_training_data_alpha
 
 step "The student learns to write the teacher's order"
 train student 3 --model_name_or_path "${MODEL:-HuggingFaceH4/zephyr-7b-beta}" --student listwise \

@@ -44,6 +44,13 @@ get_set() {
   [ -e "$sets_dir/$1/candidates.jsonl" ] || run python scripts/published_sets.py "$1" --folder "$sets_dir"
 }
 
+# training_rows flags…: the flags of the rows that are trained on, in "${data[@]}"; ROWS in their place
+# shellcheck disable=SC2034 # the scripts read it
+training_rows() {
+  data=("$@")
+  [ -z "${ROWS:-}" ] || data=(--dataset_path "$ROWS")
+}
+
 # train FOLDER STAGE flags…: a student in $work/FOLDER
 train() {
   local zero=${ZERO-$2} parts=()

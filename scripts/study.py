@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from quickstart_weights import weights_folder
 from study_data import StudyData
 from study_results import draw, measure_speed, read_rows, tables, with_tables, write_results
-from study_trainings import FULL, QUICK, Study, Training
+from study_trainings import FULL, QUICK, STUDENTS, Study, Training
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
@@ -87,12 +87,12 @@ def main() -> None:
         parser.error(f"--data_dir must hold rank_llm/, msmarco_dl/, nfcorpus/ and scifact/; got {args.data_dir}")
     study = make_study(args)
     side_by_side(study, [("inputs", study.make_inputs, ())], 1)
-    jobs = jobs_of(study, study.cut.trainings)
-    first = [*jobs_of(study, study.cut.warm_starts), *([] if args.quick else [("untrained", study.do_untrained, ())])]
-    free = [job for job in jobs if "colbert" in job[0] or "simcls" in job[0]]
     # Students that start from a warm start wait for it; the others go beside it
-    side_by_side(study, [*first, *free], args.processes)
-    side_by_side(study, [job for job in jobs if job not in free], args.processes)
+    late = [one for one in study.cut.trainings if STUDENTS[one.student].start]
+    free = [one for one in study.cut.trainings if one not in late]
+    untrained = [] if args.quick else [("untrained", study.do_untrained, ())]
+    side_by_side(study, [*jobs_of(study, study.cut.warm_starts), *untrained, *jobs_of(study, free)], args.processes)
+    side_by_side(study, jobs_of(study, late), args.processes)
     if not args.quick:
         measure_speed(study)
     rows = read_rows(write_results(study, args.results_dir / f"study{'_quick' if args.quick else ''}.json"))

@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from tevatron_distill.driver import rerank, retrieve, teach
@@ -69,8 +70,12 @@ class StudyData:
     def candidates(self, name: str) -> Path:
         """Candidates of `dl19`, `dl20`, `nfcorpus.train`, `scifact.dev`, `known_item`, …"""
         if name in ("dl19", "dl20"):
-            return self.data / "rank_llm/retrieve_results/BM25" / f"retrieve_results_{name}.json"
+            return self.shipped("BM25", name)
         return self.out / "candidates" / f"{name}.jsonl"
+
+    def shipped(self, first_stage: str, name: str = "dl20") -> Path:
+        """The shipped candidates of a first stage."""
+        return self.data / "rank_llm/retrieve_results" / first_stage / f"retrieve_results_{name}.json"
 
     def groups(self, name: str) -> Path:
         """Verdicts: `rank_vicuna`, `gpt`, `fused`, `nfcorpus`, `scifact`, `known_item`."""
@@ -168,8 +173,7 @@ class StudyData:
     def _all_passages(self) -> Iterator[Passage]:
         known: set[str] = set()
         for first_stage in FIRST_STAGES:
-            path = self.data / "rank_llm/retrieve_results" / first_stage / "retrieve_results_dl20.json"
-            for entry in load_candidates(path):
+            for entry in load_candidates(self.shipped(first_stage)):
                 for passage in entry.passages:
                     if passage.docid not in known:
                         known.add(passage.docid)
@@ -202,8 +206,7 @@ class StudyData:
 
     def _merge(self, name: str, first_stage: str, runs: Iterable[Path]) -> None:
         if not self.groups(name).exists():
-            lists = self.data / "rank_llm/retrieve_results" / first_stage / "retrieve_results_dl20.json"
-            paths = ["--dataset_path", f"{lists}", "--output_path", f"{self.groups(name)}"]
+            paths = ["--dataset_path", f"{self.shipped(first_stage)}", "--output_path", f"{self.groups(name)}"]
             teach.main(["--teacher", "merged", "--merge_paths", *map(str, runs), *paths, "--depth", f"{DEPTH}"])
 
     def _order_untrained(self, name: str) -> None:
@@ -251,6 +254,7 @@ class StudyData:
 
     # Leaks
 
+    @cached_property
     def test_queries(self) -> set[str]:
         """The words of every query that is tested on, or that a choice is made on (dl20's are trained on, too)."""
         paths = [self.candidates("dl19")]
@@ -258,7 +262,7 @@ class StudyData:
         return {words(entry.query) for path in paths for entry in load_candidates(path)}
 
     def _without_test_queries(self, groups: Sequence[Group]) -> list[Group]:
-        tested = self.test_queries()
+        tested = self.test_queries
         kept = [group for group in groups if words(group.query) not in tested]
         print(f"{len(groups) - len(kept)} of {len(groups)} queries are also tested on, and left out", flush=True)
         return kept
@@ -269,7 +273,7 @@ class StudyData:
         Raises:
             SystemExit: if there is one.
         """
-        tested = self.test_queries()
+        tested = self.test_queries
         for path in sorted((self.out / "groups").glob("*.jsonl")):
             leaked = [group.query_id for group in read_groups(path) if words(group.query) in tested]
             if leaked:

@@ -81,14 +81,17 @@ class Results:
             for split in ("dev", "test"):
                 self.qrels[f"{collection}.{split}"] = self._tested(f"{collection}.{split}")
         self.first = {test: self._first_stage(test) for test in ("dl19", "dl20", *COLLECTIONS)}
+        self.others = {test: {"bm25": measured(self.first[test], self._qrels(test))} for test in DEV}
+        teacher = read_run(study.data.teacher_run("BM25", "dl19"))
+        self.others["dl19"]["rank_vicuna"] = measured(teacher, self._qrels("dl19"))
+        self.commit = commit()
 
     def rows(self) -> Iterator[Row]:
         """First stage, teacher, untrained backbone, then every training, alone and mixed with the first stage."""
-        for test in DEV:
-            run = self.first[test]
-            yield self._row("none", test, "bm25", "", [measured(run, self._qrels(test))], [run])
-        teacher = read_run(self.study.data.teacher_run("BM25", "dl19"))
-        yield self._row("none", "dl19", "rank_vicuna", "", [measured(teacher, self._qrels("dl19"))], [teacher])
+        for name in ("bm25", "rank_vicuna"):
+            for test, others in self.others.items():
+                if name in others:
+                    yield self._row("none", test, name, "", [others[name]])
         yield from self._training(Training("colbert", "none", "rank_net", (1,)))
         for training in (*self.study.cut.warm_starts, *self.study.cut.trainings):
             yield from self._training(training)
@@ -99,30 +102,24 @@ class Results:
             seeds = [seed for seed in training.seeds if self.study.run(name, test, seed).exists()]
             if not seeds:
                 continue
-            runs = [self._student_run(name, test, seed) for seed in seeds]
+            runs = [read_run(self.study.run(name, test, seed)) for seed in seeds]
             about = (training.train, test, training.student, "" if training.train == "none" else training.loss)
-            yield self._row(*about, [measured(run, self._qrels(test)) for run in runs], runs)
+            yield self._row(*about, [measured(run, self._qrels(test)) for run in runs])
             weight = self._weight(name, test, seeds[0])
             if weight:
-                mixed = [mix_runs(run, self.first[test], weight) for run in runs]
-                row = self._row(*about, [measured(run, self._qrels(test)) for run in mixed], mixed)
-                yield row | {"first_stage_weight": weight}
+                mixed = [measured(mix_runs(run, self.first[test], weight), self._qrels(test)) for run in runs]
+                yield self._row(*about, mixed) | {"first_stage_weight": weight}
 
-    def _row(
-        self, train: str, test: str, student: str, loss: str, values: Sequence[PerQuery], runs: Sequence[Run]
-    ) -> Row:
+    def _row(self, train: str, test: str, student: str, loss: str, values: Sequence[PerQuery]) -> Row:
         mean, low, high = interval(values)
         row = {
             "train": train, "test": test, "student": student, "loss": loss, "ndcg10": round(mean, 4),
             "low": round(low, 4), "high": round(high, 4), "ms_per_query": None, "params": None, "seeds": len(values),
-            "commit": commit(), "first_stage_weight": 0.0,
+            "commit": self.commit, "first_stage_weight": 0.0,
             "tolerance": tolerance(values),
             "ndcg10_of_seeds": [round(float(np.mean(list(one.values()))), 4) for one in values],
         }  # fmt: skip
-        others = {"bm25": measured(self.first[test], self._qrels(test))}
-        if test == "dl19":
-            others["rank_vicuna"] = measured(read_run(self.study.data.teacher_run("BM25", "dl19")), self._qrels("dl19"))
-        for name, other in others.items():
+        for name, other in self.others[test].items():
             if name != student:
                 found = paired_test(other, mean_over_seeds(values))
                 row[f"minus_{name}"] = round(found.difference, 4)
@@ -136,7 +133,7 @@ class Results:
         qrels = self.qrels[dev]
         if not qrels or not self.study.run(name, ranked, seed).exists():
             return None
-        run = self._student_run(name, ranked, seed)
+        run = read_run(self.study.run(name, ranked, seed))
         found = {
             weight: evaluate(mix_runs(run, self.first[ranked], weight), qrels, [MEASURE]).mean[MEASURE]
             for weight in WEIGHTS
@@ -159,9 +156,6 @@ class Results:
             entry.query_id: {passage.docid: score for passage, score in zip(entry.passages, entry.scores, strict=True)}
             for entry in self.study.lists(test)
         }
-
-    def _student_run(self, name: str, test: str, seed: int) -> Run:
-        return read_run(self.study.run(name, test, seed))
 
 
 def commit() -> str:

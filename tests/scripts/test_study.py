@@ -51,8 +51,7 @@ def test_a_test_query_among_the_training_data_ends_the_study(tmp_path):
     from tevatron_distill.formats.groups import write_groups
 
     class Data(StudyData):
-        def test_queries(self) -> set[str]:
-            return {"what is a cat"}
+        test_queries = {"what is a cat"}  # noqa: RUF012
 
     passages = (Passage("a", "one"), Passage("b", "two"))
     entry = Candidates("q7", "What is a cat?", passages, (2.0, 1.0))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.formats.jsonl import finite, read_json
+from tevatron_distill.formats.jsonl import finite, mapping, read_json
 from tevatron_distill.formats.output import config_path, hash_path, read_record
-from tevatron_distill.report.systems import mapping, names_of, seconds_per_query
+from tevatron_distill.report.systems import names_of, seconds_per_query
 from tevatron_distill.schema import InputError
 
 TEST = ("difference", "low", "high", "p")

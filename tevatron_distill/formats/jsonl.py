@@ -157,6 +157,11 @@ def text_field(place: str, row: Mapping[str, Any], key: str, *, blank: bool = Fa
     return _unicode(place, value, key)
 
 
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value where it is an object of JSON, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 def finite(value: object) -> float | None:
     """A finite number as a float; None for anything else.
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from tevatron_distill.formats.disk import AppendedFile, complete_lines, end_of_lines, replace_text, writing
-from tevatron_distill.formats.jsonl import parse_json
+from tevatron_distill.formats.jsonl import mapping, parse_json
 from tevatron_distill.memory import peak_memory
 from tevatron_distill.schema import InputError
 
@@ -310,7 +310,7 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Names of the arguments and inputs in which two runs' records differ; ``old`` may be empty."""
     differing = []
     for part in ("arguments", "inputs"):
-        before, after = (found if isinstance(found := run.get(part), dict) else {} for run in (old, new))
+        before, after = mapping(old.get(part)), mapping(new.get(part))
         keys = sorted({*before, *after} - NOT_COMPARED)
         missing = object()
         differing += [key for key in keys if before.get(key, missing) != after.get(key, missing)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tevatron_distill.formats.checkpoints import STATE
-from tevatron_distill.formats.jsonl import finite, read_json
+from tevatron_distill.formats.jsonl import finite, mapping, read_json
 from tevatron_distill.schema import InputError
 
 # What a log line says of the machine, or of the whole training: no curve.
@@ -56,10 +56,8 @@ def find_log(path: Path) -> Sequence[Mapping[str, Any]]:
         InputError: if there are none.
     """
     for file in log_files(path):
-        content = read_json(file)
-        content = content if isinstance(content, dict) else {}
-        report = content.get("report")
-        log = content.get("log_history") or (report.get("log_history") if isinstance(report, dict) else None)
+        content = mapping(read_json(file))
+        log = content.get("log_history") or mapping(content.get("report")).get("log_history")
         if isinstance(log, list) and log:
             return [line for line in log if isinstance(line, dict)]
     raise InputError(

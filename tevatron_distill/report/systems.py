@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tevatron_distill.formats.jsonl import finite
+from tevatron_distill.formats.jsonl import finite, mapping
 from tevatron_distill.formats.output import config_path, read_record
 from tevatron_distill.schema import Group, InputError, Run
 
@@ -143,8 +143,3 @@ def check_seconds(given: Mapping[str, float], names: Sequence[str]) -> None:
     unknown = [name for name in given if name not in names]
     if unknown:
         raise InputError(f"--seconds_per_query must name an order of the report ({', '.join(names)}); got {unknown[0]}")
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """The value where it is an object of JSON, else an empty one."""
-    return value if isinstance(value, dict) else {}
