@@ -93,7 +93,7 @@ setup(
         "PyYAML>=6",
         "safetensors>=0.8",
         "scipy>=1.11.1",
-        "torch>=2.6",
+        "torch>=2.7",
         "tqdm>=4.66.3",
         "transformers>=5.19",  # whose Trainer does not divide our loss by the accumulated batches once more
     ],

@@ -31,8 +31,6 @@ TOOLS = ("hypothesis", "ipykernel", "nbclient", "nbformat", "pytest", "pytest-ti
 """What the tests need of the extra dev."""
 SHOWN = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy", "peft")
 GPU = re.compile(r"(nvidia|cuda|triton)[-=]")
-RUNTIME = {"2.6.0": ("nvidia-cuda-runtime-cu12==12.4.127", "nvidia-cuda-cupti-cu12==12.4.127")}
-"""torch → the real libraries that its stand-ins need; later ones name them themselves."""
 
 
 def main() -> None:
@@ -56,7 +54,8 @@ def main() -> None:
         frozen = subprocess.run(["uv", "pip", "freeze", "-q", "--python", python], capture_output=True, text=True)
     shown = [line.replace("==", " ") for line in frozen.stdout.splitlines() if line.partition("==")[0] in SHOWN]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    cells = (datetime.date.today(), commit.stdout.strip(), args.python, args.resolution, ", ".join(shown), said)
+    version = subprocess.run([python, "--version"], capture_output=True, text=True).stdout.split()[-1]
+    cells = (datetime.date.today(), commit.stdout.strip(), version, args.resolution, ", ".join(shown), said)
     print("| " + " | ".join(map(str, cells)) + " |")
 
 
@@ -91,8 +90,7 @@ def install(place: Path, wheel: Path, args: argparse.Namespace) -> str:
     (place / "found.txt").write_text("\n".join(line for line in found if line not in left_out))
     subprocess.run([*pip, "-r", place / "found.txt", wheel], check=True)
     if args.stand_ins:
-        runtime = RUNTIME.get(torch.partition("+")[0]) or [line for line in left_out if "cuda-runtime" in line]
-        subprocess.run([*pip, *runtime], check=True)
+        subprocess.run([*pip, *(line for line in left_out if "cuda-runtime" in line)], check=True)
         gpu_stand_ins.main(next((place / "environment").glob("lib/python*/site-packages/torch/lib")))
     return python
 
