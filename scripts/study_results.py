@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from choose_weight import mix_runs
 from study_data import COLLECTIONS
-from study_trainings import EVERY_STUDENT, Study, Training
+from study_trainings import DEV, EVERY_STUDENT, Study, Training
 
 from tevatron_distill import Reranker
 from tevatron_distill.formats.output import write_whole
@@ -22,8 +22,6 @@ from tevatron_distill.schema import Qrels, Run
 
 MEASURE = "nDCG@10"
 RESAMPLES = 10_000
-DEV = {"dl19": "dl20", "nfcorpus": "nfcorpus.dev", "scifact": "scifact.dev"}
-"""What the weight of the first stage is chosen on, for each set that is tested on."""
 WEIGHTS = [tenths / 10 for tenths in range(11)]
 NUM_TIMED = 10
 BEGIN, END = "<!-- study: begin -->\n", "<!-- study: end -->\n"
@@ -76,14 +74,12 @@ class Results:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.qrels = {name: self._tested(name) for name in ("dl19", "dl20")}
-        for collection in COLLECTIONS:
-            for split in ("dev", "test"):
-                self.qrels[f"{collection}.{split}"] = self._tested(f"{collection}.{split}")
-        self.first = {test: self._first_stage(test) for test in ("dl19", "dl20", *COLLECTIONS)}
-        self.others = {test: {"bm25": measured(self.first[test], self._qrels(test))} for test in DEV}
+        tests = (*DEV, *study.dev_sets)
+        self.qrels = {test: self._tested(test) for test in tests}
+        self.first = {test: self._first_stage(test) for test in tests}
+        self.others = {test: {"bm25": measured(self.first[test], self.qrels[test])} for test in DEV}
         teacher = read_run(study.data.teacher_run("BM25", "dl19"))
-        self.others["dl19"]["rank_vicuna"] = measured(teacher, self._qrels("dl19"))
+        self.others["dl19"]["rank_vicuna"] = measured(teacher, self.qrels["dl19"])
         self.commit = commit()
 
     def rows(self) -> Iterator[Row]:
@@ -104,10 +100,10 @@ class Results:
                 continue
             runs = [read_run(self.study.run(name, test, seed)) for seed in seeds]
             about = (training.train, test, training.student, "" if training.train == "none" else training.loss)
-            yield self._row(*about, [measured(run, self._qrels(test)) for run in runs])
+            yield self._row(*about, [measured(run, self.qrels[test]) for run in runs])
             weight = self._weight(name, test, seeds[0])
             if weight:
-                mixed = [measured(mix_runs(run, self.first[test], weight), self._qrels(test)) for run in runs]
+                mixed = [measured(mix_runs(run, self.first[test], weight), self.qrels[test]) for run in runs]
                 yield self._row(*about, mixed) | {"first_stage_weight": weight}
 
     def _row(self, train: str, test: str, student: str, loss: str, values: Sequence[PerQuery]) -> Row:
@@ -129,26 +125,21 @@ class Results:
     def _weight(self, name: str, test: str, seed: int) -> float | None:
         """The weight of the first stage that is best on the development queries; the smallest of equal ones."""
         dev = DEV[test]
-        ranked = "dl20" if test == "dl19" else test
-        qrels = self.qrels[dev]
-        if not qrels or not self.study.run(name, ranked, seed).exists():
+        if not self.study.run(name, dev, seed).exists():
             return None
-        run = read_run(self.study.run(name, ranked, seed))
+        run = read_run(self.study.run(name, dev, seed))
         found = {
-            weight: evaluate(mix_runs(run, self.first[ranked], weight), qrels, [MEASURE]).mean[MEASURE]
+            weight: evaluate(mix_runs(run, self.first[dev], weight), self.qrels[dev], [MEASURE]).mean[MEASURE]
             for weight in WEIGHTS
         }
         return max(found, key=lambda weight: (round(found[weight], 6), -weight))
 
-    def _qrels(self, test: str) -> Qrels:
-        return self.qrels["dl19" if test == "dl19" else f"{test}.test"]
-
-    def _tested(self, name: str) -> Qrels:
+    def _tested(self, test: str) -> Qrels:
         """The judgements of the queries that were ranked, all of them but in the quick cut and for choices."""
-        qrels = self.study.data.qrels(name)
-        if not name.endswith(".dev") and self.study.cut.num_tests is None:
+        qrels = self.study.data.qrels(f"{test}.test" if test in COLLECTIONS else test)
+        if not test.endswith(".dev") and self.study.cut.num_tests is None:
             return qrels
-        ranked = {entry.query_id for entry in self.study.lists(name.split(".")[0])}
+        ranked = {entry.query_id for entry in self.study.lists(test)}
         return {query_id: judged for query_id, judged in qrels.items() if query_id in ranked}
 
     def _first_stage(self, test: str) -> Run:

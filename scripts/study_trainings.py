@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from tevatron_distill.formats.rerank_input import write_candidates_lines
 from tevatron_distill.schema import Candidates
 
 SEEDS = (1, 2, 3)
+DEV = {"dl19": "dl20", "nfcorpus": "nfcorpus.dev", "scifact": "scifact.dev"}
+"""Set that is tested on → the one that the weight of the first stage is chosen on."""
 TRAIN_SETS: dict[str, dict[str, int | None]] = {
     "mix": {"rank_vicuna": None, "nfcorpus": 120, "scifact": 90},
     "rank_vicuna": {"rank_vicuna": None},
@@ -82,7 +83,7 @@ class Training:
     train: str
     loss: str = "rank_net"
     seeds: tuple[int, ...] = SEEDS
-    tests: tuple[str, ...] = ("dl19", "nfcorpus", "scifact")
+    tests: tuple[str, ...] = tuple(DEV)
     steps: int = 60
     flags: tuple[str, ...] = ()
 
@@ -125,7 +126,7 @@ class Cut:
     warm_starts: tuple[Training, ...] = WARM_STARTS
     num_queries: int | None = None
     num_tests: int | None = None
-    num_dev: int = 50
+    num_dev: int = 100
     depth: int = 100
 
 
@@ -165,16 +166,13 @@ class Study:
         return path
 
     def candidates(self, test: str) -> Path:
-        """What is ranked for a set: its test queries and some of those that choices are made on."""
+        """What is ranked of a set; of a collection, its test queries."""
         path = self.data.out / "ranked" / f"{test}.jsonl"
         if not path.exists():
-            names = [test] if test not in COLLECTIONS else [f"{test}.test", f"{test}.dev"]
-            numbers = [self.cut.num_tests, self.cut.num_dev]
-            lists = [
-                entry.top(self.cut.depth)
-                for name, number in zip(names, numbers, strict=False)
-                for entry in _some(load_candidates(self.data.candidates(name)), number)
-            ]
+            name = f"{test}.test" if test in COLLECTIONS else test
+            number = self.cut.num_dev if test.endswith(".dev") else self.cut.num_tests
+            lists = load_candidates(self.data.candidates(name))
+            lists = [entry.top(self.cut.depth) for entry in sorted(lists, key=lambda one: drawn(one.query_id))[:number]]
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, write_candidates_lines(lists))
         return path
@@ -189,8 +187,13 @@ class Study:
         self.data.make({part for name in names for part in TRAIN_SETS[name]})
         for name in names:
             self.mixed_groups(name)
-        for test in ("dl19", "dl20", *COLLECTIONS):
+        for test in (*DEV, *self.dev_sets):
             self.candidates(test)
+
+    @property
+    def dev_sets(self) -> tuple[str, ...]:
+        """The sets that choices are made on; none in a cut without."""
+        return tuple(DEV.values()) if self.cut.num_dev else ()
 
     def do(self, training: Training, seed: int) -> None:
         """Train a student and rank with it."""
@@ -211,26 +214,17 @@ class Study:
             train.main(
                 [*what, *paths, *how, *group, *student.flags, *training.flags, *once, "--use_cpu", "--disable_tqdm"]
             )
-        dev = ("dl20",) if training.train == "mix" and self.cut.num_dev else ()
-        for test in (*training.tests, *(dev if seed == training.seeds[0] else ())):
-            depth = student.depth if test in COLLECTIONS else student.dl_depth
+        mixes = training.train == "mix" and seed == training.seeds[0]
+        for test in (*training.tests, *(self.dev_sets if mixes else ())):
+            depth = student.dl_depth if test in ("dl19", "dl20") else student.depth
             self.rank(folder, training.name, test, seed, depth)
 
     def do_untrained(self) -> None:
         """Rank with the untrained backbone's token vectors."""
         self._quieten()
-        for test in ("dl19", "dl20", *COLLECTIONS):
-            self.rank(
-                self.data.backbone,
-                "colbert.none",
-                test,
-                1,
-                100,
-                "--student",
-                "colbert",
-                "--colbert_convention",
-                "mutual",
-            )
+        flags = ("--student", "colbert", "--colbert_convention", "mutual")
+        for test in (*DEV, *self.dev_sets):
+            self.rank(self.data.backbone, "colbert.none", test, 1, 100, *flags)
 
     def rank(self, folder: Path, name: str, test: str, seed: int, depth: int, *flags: str) -> None:
         """Rank a set."""
@@ -260,7 +254,3 @@ def is_complete(folder: Path) -> bool:
     """Whether a training has come to its end."""
     record = folder / "run_config.json"
     return record.exists() and bool(json.loads(record.read_text(encoding="utf-8")).get("complete"))
-
-
-def _some(lists: Iterable[Candidates], number: int | None) -> Sequence[Candidates]:
-    return sorted(lists, key=lambda one: drawn(one.query_id))[:number]
