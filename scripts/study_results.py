@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from choose_weight import mix_runs
 from study_data import COLLECTIONS
-from study_trainings import DEV, EVERY_STUDENT, Study, Training
+from study_trainings import DEV, EVERY_STUDENT, STUDENTS, Study, Training
 
 from tevatron_distill import Reranker
 from tevatron_distill.formats.output import write_whole
@@ -164,13 +164,13 @@ def measure_speed(study: Study) -> None:
         return
     found = {}
     for training in EVERY_STUDENT:
-        reranker = Reranker(str(study.folder(training, training.seeds[0])))
+        reranker = Reranker.from_pretrained(str(study.folder(training, training.seeds[0])), device="cpu")
         lists = [entry.top(10) if training.student == "pair_ranker" else entry for entry in study.lists("dl19")]
         for entry in lists[:1]:
-            reranker.score(entry.query, entry.passages)
+            reranker.score_candidates([entry])
         begin = time.perf_counter()
         for entry in lists[1 : NUM_TIMED + 1]:
-            reranker.score(entry.query, entry.passages)
+            reranker.score_candidates([entry])
         milliseconds = 1000 * (time.perf_counter() - begin) / NUM_TIMED
         params = sum(parameter.numel() for parameter in reranker.model.parameters())
         found[training.student] = {"ms_per_query": round(milliseconds, 1), "params": params}
@@ -254,17 +254,17 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for axis, test in zip(axes, DEV, strict=True):
         for row in (row for row in shown if row["test"] == test):
             mixed, untrained = row["first_stage_weight"] > 0, row["student"] == "colbert" and row["train"] == "none"
-            shift = 0.18 * (-1 if mixed else 1) if row["loss"] else 0.0
-            place = names.index(row["student"]) + shift - (0.36 if untrained else 0)
+            shift = (-0.36 if untrained else 0.0) + (0.0 if mixed else 0.16) if row["student"] in STUDENTS else 0.0
             reach = [[row["ndcg10"] - row["low"]], [row["high"] - row["ndcg10"]]]
-            colour = "0.6" if untrained else "C1" if mixed else "C0" if row["loss"] else "0.2"
-            axis.errorbar(row["ndcg10"], place, xerr=reach, fmt="o", color=colour, capsize=2, markersize=4)
+            colour = "C1" if mixed else "C0" if row["student"] in STUDENTS else "0.2"
+            look = {"alpha": 0.4 if untrained else 1.0, "capsize": 2, "markersize": 4}
+            axis.errorbar(row["ndcg10"], names.index(row["student"]) + shift, xerr=reach, fmt="o", color=colour, **look)
         axis.set_title(test)
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes[0].invert_yaxis()
-    handles = [pyplot.Line2D([], [], marker="o", linestyle="", color=colour) for colour in ("C0", "C1", "0.6")]
-    figure.legend(handles, ["trained, alone", "mixed with BM25", "untrained"], loc="outside lower center", ncols=3)
+    handles = [pyplot.Line2D([], [], marker="o", linestyle="", color=colour) for colour in ("C0", "C1")]
+    figure.legend(handles, ["alone (pale: untrained)", "mixed with BM25"], loc="outside lower center", ncols=2)
     axes[1].set_xlabel("nDCG@10, 95 % interval over queries and seeds")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
