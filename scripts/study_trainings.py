@@ -60,8 +60,9 @@ class Student:
 DUAL = ("--learning_rate", "2e-5")
 # LLM-Blender's own: the best of ten passages goes to the top in 9 comparisons instead of 90
 BUBBLE = ("--inference_mode", "bubble", "--num_passes", "1", "--orders", "1")
+MUTUAL = ("--colbert_convention", "mutual")
 STUDENTS = {
-    "colbert": Student((*DUAL, "--colbert_convention", "mutual")),
+    "colbert": Student((*DUAL, *MUTUAL)),
     "simcls": Student((*DUAL, "--query_max_len", "64", "--passage_max_len", "128", "--temperature", "0.05")),
     "cross_encoder": Student(
         ("--learning_rate", "5e-5", "--rerank_max_len", "192"), start="cross_encoder.known_item", depth=20
@@ -211,9 +212,8 @@ class Study:
             group += ["--per_device_train_batch_size", f"{NUM_GROUPS}"]
             once = ["--save_strategy", "no", "--logging_steps", "10", "--overwrite_output_dir"]
             what = ["--model_name_or_path", f"{start}", "--student", training.student, "--loss", training.loss]
-            train.main(
-                [*what, *paths, *how, *group, *student.flags, *training.flags, *once, "--use_cpu", "--disable_tqdm"]
-            )
+            once += [*student.flags, *training.flags, "--use_cpu", "--disable_tqdm"]
+            train.main([*what, *paths, *how, *group, *once])
         mixes = training.train == "mix" and seed == training.seeds[0]
         for test in (*training.tests, *(self.dev_sets if mixes else ())):
             depth = student.dl_depth if test in ("dl19", "dl20") else student.depth
@@ -222,7 +222,7 @@ class Study:
     def do_untrained(self) -> None:
         """Rank with the untrained backbone's token vectors."""
         self._quieten()
-        flags = ("--student", "colbert", "--colbert_convention", "mutual")
+        flags = ("--student", "colbert", *MUTUAL)
         for test in (*DEV, *self.dev_sets):
             self.rank(self.data.backbone, "colbert.none", test, 1, 100, *flags)
 

@@ -16,6 +16,7 @@ def estimate(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     module = importlib.import_module("estimate")
     shapes = importlib.import_module("estimate_recipes")
+    monkeypatch.setattr(module, "Recipe", shapes.Recipe, raising=False)
     tiny = shapes.encoder("llama", 64, 96, 5, 4, num_key_value_heads=2, vocab_size=100)
     monkeypatch.setitem(module.SHAPES, "tiny", tiny)
     monkeypatch.setitem(module.SHAPES, "tiny-t5", shapes.t5(64, 96, 5, 4))
@@ -83,7 +84,7 @@ def test_every_recipe_has_published_figures_and_a_script(estimate):
 
 
 def test_hours_are_operations_over_throughput_and_say_whether_it_was_measured(estimate, monkeypatch, capsys):
-    recipe = importlib.import_module("estimate_recipes").Recipe("tiny", 2, (estimate.Work("rank", 3600 * 10**9, 10),))
+    recipe = estimate.Recipe("tiny", 2, (estimate.Work("rank", 3600 * 10**9, 10),))
     monkeypatch.setattr(estimate, "RECIPES", {"toy": recipe})
     operations = of_a_tiny_llama(10) * 3600 * 10**9
     for reached, said in (({}, "assumed"), ({"tiny": 50.0}, "measured")):
@@ -101,12 +102,8 @@ def test_hours_are_operations_over_throughput_and_say_whether_it_was_measured(es
 
 def test_steps_are_measured_on_this_machine_and_hours_follow(estimate, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    recipe = importlib.import_module("estimate_recipes").Recipe("tiny", 1, (estimate.Work("train", 1000, 10, batch=8),))
-    monkeypatch.setattr(
-        estimate,
-        "RECIPES",
-        {"toy": recipe, "large": importlib.import_module("estimate_recipes").Recipe("llama-2-7b", 1, ())},
-    )
+    recipe = estimate.Recipe("tiny", 1, (estimate.Work("train", 1000, 10, batch=8),))
+    monkeypatch.setattr(estimate, "RECIPES", {"toy": recipe, "large": estimate.Recipe("llama-2-7b", 1, ())})
     threads = torch.get_num_threads()
     estimate.main(["toy", "large", "--measure", "--rows", "1"])
     torch.set_num_threads(threads)
