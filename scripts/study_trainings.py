@@ -68,7 +68,7 @@ STUDENTS = {
         ("--learning_rate", "5e-5", "--rerank_max_len", "192"), start="cross_encoder.known_item", depth=20
     ),
     "pair_ranker": Student(
-        ("--learning_rate", "5e-5", "--query_max_len", "32", "--passage_max_len", "80", *BUBBLE),
+        ("--learning_rate", "2e-4", "--query_max_len", "32", "--passage_max_len", "80", *BUBBLE),
         start="cross_encoder.known_item", depth=10, dl_depth=10, group_size=4,
     ),
 }  # fmt: skip
