@@ -5,8 +5,10 @@ torch is imported where processes meet, so that what only counts shares starts w
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -115,6 +117,23 @@ class Processes:
                 torch.distributed.barrier()
             except RuntimeError as error:
                 raise SystemExit(1) from error
+
+
+def leave_processes() -> None:
+    """End this process well if it is one of several that have met; nothing happens in one that is alone.
+
+    A thread of gloo's that frees its last tensor while Python is being finalised aborts the process (status -6) after
+    all work is done, and destroying the group ends these threads only if nothing else, as DeepSpeed does, refers to
+    it (pytorch/pytorch#179291, #190489). So exit handlers run, and Python is not finalised.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return
+    distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _number(name: str) -> int | None:

@@ -25,7 +25,9 @@ if __name__ == "__main__":
     if any("deepspeed" in word for word in Path(words[0]).read_text().split('"')):
         skip_the_compiler()
     from tevatron_distill.driver.train import main
+    from tevatron_distill.sharing import leave_processes
 
     logging.basicConfig(level=logging.INFO)
     for command in json.loads(Path(words[0]).read_text(encoding="utf-8")):
         main(command)
+    leave_processes()

@@ -54,6 +54,32 @@ def test_an_interruption_ends_with_the_shells_status():
     assert caught.value.code == 130
 
 
+LEAVING = """
+import atexit
+import os
+from torch import distributed
+from tevatron_distill.driver.common import run_main
+
+class Kept:
+    def __del__(self, write=os.write):
+        write(1, b"finalised")
+
+def main(argv):
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    atexit.register(print, "exit handlers ran")
+    print("done")
+
+kept = Kept()
+run_main(main)
+"""
+
+
+def test_processes_that_have_met_end_without_finalisation_which_gloos_threads_may_abort():
+    ended = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split("\n") == ["done", "exit handlers ran", ""]
+
+
 def test_only_dataclass_instances_become_a_mapping():
     with pytest.raises(TypeError, match="dataclass instances"):
         common.as_mapping({"a": 1})

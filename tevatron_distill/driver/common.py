@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tevatron_distill.memory import peak_memory
 from tevatron_distill.schema import InputError
+from tevatron_distill.sharing import leave_processes
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] |
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    leave_processes()
 
 
 SECRET = ("hub_token",)

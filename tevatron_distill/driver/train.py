@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
-from torch import distributed
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -100,7 +98,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer.train(resume_from_checkpoint=checkpoint_to_resume(training_args, record.resumes))
         trainer.save_model()
         trainer.accelerator.wait_for_everyone()  # a launcher that sees a process end badly kills those that still save
-        atexit.register(leave_processes)
         if trainer.is_world_process_zero():
             if data_args.test_dataset_path is not None:
                 unset_hf_deepspeed_config()  # ZeRO-3 would part what this process alone loads
@@ -112,12 +109,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def revision_of(model: Any) -> str | None:
     """The commit of the hub that the base model was loaded from; None for a folder."""
     return getattr(model.config, "_commit_hash", None)
-
-
-def leave_processes() -> None:
-    """Part from the other processes in order; gloo's threads abort a process that just ends."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def checkpoint_to_resume(training_args: DistillTrainingArguments, resumes: bool) -> str | None:
