@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file
 
 from tevatron_distill.schema import Candidates, Passage
 
@@ -71,6 +73,36 @@ def test_seeds_that_differ_widen_the_interval():
     assert wide_mean == pytest.approx(mean)
     assert low < mean < high
     assert wide_high - wide_low > 5 * (high - low)
+
+
+def test_speed_is_measured_of_each_kind_once(tmp_path, bert_classifier_folder, monkeypatch):
+    import study_results
+    from study_trainings import Training
+
+    timed = []
+
+    class OneFolder:
+        data = SimpleNamespace(out=tmp_path)
+
+        def folder(self, training, seed):
+            timed.append((training.student, seed))
+            return bert_classifier_folder
+
+        def lists(self, test):
+            passages = tuple(Passage(f"d{number}", f"apple {number}") for number in range(12))
+            return [Candidates(f"q{number}", f"pear {number}", passages, ()) for number in range(12)]
+
+    trainings = (Training("cross_encoder", "mix"), Training("pair_ranker", "mix", seeds=(4, 5)))
+    monkeypatch.setattr(study_results, "EVERY_STUDENT", trainings)
+    for _ in range(2):
+        study_results.measure_speed(OneFolder())
+    assert timed == [("cross_encoder", 1), ("pair_ranker", 4)]
+    found = json.loads((tmp_path / "speed.json").read_text())
+    weights = sum(array.numel() for array in load_file(bert_classifier_folder / "model.safetensors").values())
+    assert {name: row["params"] for name, row in found.items()} == dict.fromkeys(
+        ("cross_encoder", "pair_ranker"), weights
+    )
+    assert all(row["ms_per_query"] > 0 for row in found.values())
 
 
 def test_every_row_of_the_results_says_what_was_measured():
