@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tevatron_distill.driver import rerank, teach
@@ -35,8 +36,13 @@ def work(job: str, writes: int | None = None) -> None:
     rerank.BLOCK_PAIRS = BLOCK_PAIRS
     if writes is not None:
         kill_in_front_of(writes)
-    for driver, words in json.loads(Path(job).read_text(encoding="utf-8")):
-        run_main({"rerank": rerank.main, "teach": teach.main}[driver], words)
+    run_main(run_commands, [job])
+
+
+def run_commands(argv: Sequence[str] | None) -> None:
+    """As one program, which a process of a launcher ends with."""
+    for driver, words in json.loads(Path(*argv).read_text(encoding="utf-8")):
+        {"rerank": rerank.main, "teach": teach.main}[driver](words)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 def run_main(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
     """Run a driver's ``main`` as a program: log lines and errors of the input go to stderr, the latter with status 1.
 
+    A process of a launcher that is through ends here (see `leave_processes`).
+
     Args:
         main: the driver.
         argv: words of the command line; None takes the program's own.
