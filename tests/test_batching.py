@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tevatron_distill import batching
 from tevatron_distill.batching import Budget, run_batches, token_budget_batches
 from tevatron_distill.layouts.rows import padded_length
 
@@ -78,3 +82,51 @@ def test_a_budget_that_was_halved_counts_tokens_and_not_rows():
     assert (budget.max_tokens, budget.rows(10), budget.rows(5), budget.rows(400)) == (40, 4, 8, 1)
     sizes = [len(batch) for batch, _ in run_batches(len, [[0, 1, 2, 3, 4, 5, 6, 7]], [10] * 4 + [5] * 4, budget)]
     assert sizes == [4, 4]
+
+
+@pytest.fixture
+def four_threads(monkeypatch):
+    """Torch as on a machine of four cores, each of which may take a single batch."""
+    monkeypatch.setattr(batching, "BATCHES_A_CORE", 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_cores_take_a_batch_each_and_the_others_keep_their_threads(four_threads):
+    meeting = threading.Barrier(3, timeout=60)
+
+    def run(batch):
+        meeting.wait()  # three batches at the same time, or never
+        return sum(batch), torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    done = list(run_batches(run, [[4, 0], [2], [1, 3]], [1] * 5, Budget(9), cores=3))
+    assert done == [([4, 0], (4, 1, True)), ([2], (2, 1, True)), ([1, 3], (4, 1, True))]
+    assert torch.get_num_threads() == 4
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [4]
+
+
+def test_few_batches_are_shared_by_all_cores(four_threads):
+    threads = {
+        thread for _, thread in run_batches(lambda _: threading.get_ident(), [[0], [1]], [1, 1], Budget(9), cores=3)
+    }
+    assert threads == {threading.get_ident()}
+
+
+def test_a_batch_that_fails_on_its_core_ends_the_others(four_threads):
+    done = []
+
+    def run(batch):
+        if batch == [0]:
+            raise ValueError("row 0 is broken")
+        done.append(batch)
+        time.sleep(0.01)
+
+    with pytest.raises(ValueError, match="row 0 is broken"):
+        list(run_batches(run, [[row] for row in range(1000)], [1] * 1000, Budget(9), cores=2))
+    assert len(done) < 500

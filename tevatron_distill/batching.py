@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
 import torch
@@ -97,6 +99,15 @@ class Budget:
         return {"out_of_memory": self.num_halved, "batch_tokens_left": self.max_tokens} if self.num_halved else {}
 
 
+BATCHES_A_CORE = 4
+"""With fewer, the wait for the last batch costs more than is won."""
+
+
+def num_cores(device: str | torch.device) -> int:
+    """How many cores can take a batch each: a CPU's, as many as torch has threads; 1 on other devices."""
+    return torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+
+
 def run_batches(
     run: Callable[[list[int]], T],
     batches: Sequence[list[int]],
@@ -104,6 +115,7 @@ def run_batches(
     budget: Budget,
     *,
     multiple: int = 1,
+    cores: int = 1,
 ) -> Iterator[tuple[list[int], T]]:
     """Run a function on each batch; one that does not fit into the device's memory is halved and tried again.
 
@@ -116,6 +128,8 @@ def run_batches(
         lengths: tokens of each row.
         budget: what fits, as far as is known; it is halved when memory runs out.
         multiple: lengths are rounded up to a multiple of it.
+        cores: with more than one, and `BATCHES_A_CORE` batches for each, each takes batches of its own, as cores that
+            share a batch wait for each other in it: the function is called from so many threads, in inference mode.
 
     Yields:
         The positions of a batch and what the function made of it.
@@ -123,6 +137,9 @@ def run_batches(
     Raises:
         torch.cuda.OutOfMemoryError: if a single row does not fit.
     """
+    if cores > 1 and len(batches) >= BATCHES_A_CORE * cores:
+        yield from _run_on_cores(run, batches, cores)
+        return
     waiting = [list(batch) for batch in reversed(batches)]
     while waiting:
         batch = waiting.pop()
@@ -142,3 +159,25 @@ def run_batches(
             continue
         torch.cuda.empty_cache()
         waiting.append(batch)
+
+
+def _run_on_cores(
+    run: Callable[[list[int]], T], batches: Sequence[list[int]], cores: int
+) -> Iterator[tuple[list[int], T]]:
+    ready = threading.Semaphore(0)
+
+    def take_one_core() -> None:
+        torch.get_num_threads()  # the first call in a thread sets its number to that of all
+        torch.set_num_threads(1)  # of this thread, and of those that begin from now on
+        ready.release()
+
+    @torch.inference_mode()
+    def infer(batch: list[int]) -> T:
+        return run(batch)
+
+    threads = torch.get_num_threads()
+    with ThreadPool(cores, take_one_core) as pool:
+        for _ in range(cores):
+            ready.acquire()
+        torch.set_num_threads(threads)
+        yield from zip(batches, pool.imap(infer, batches), strict=True)

@@ -68,7 +68,7 @@ class Reranker(Comparisons, Ranking):
             batch_tokens = auto_batch_tokens(
                 self.device.type, getattr(model.config.get_text_config(), "hidden_size", 0)
             )
-        self.batcher = Batcher(self.device, batch_tokens)
+        self.batcher = Batcher(self.device, batch_tokens, on_cores=isinstance(self.model, torch.nn.Module))
 
     @classmethod
     def from_pretrained(

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from tevatron_distill.batching import Budget, run_batches, token_budget_batches
+from tevatron_distill.batching import Budget, num_cores, run_batches, token_budget_batches
 from tevatron_distill.layouts.rows import Row
 from tevatron_distill.layouts.settings import RerankerSettings
 
@@ -59,12 +59,14 @@ class Batcher:
     Args:
         device: where the model is.
         batch_tokens: budget of a batch, padding included.
+        on_cores: a CPU's cores may take a batch each.
         count: what has gone through the model.
         budget: what is left of ``batch_tokens`` when memory has run out.
     """
 
     device: torch.device
     batch_tokens: int
+    on_cores: bool = False
     count: TokenCount = field(default_factory=TokenCount)
     budget: Budget = field(init=False)
 
@@ -89,12 +91,15 @@ class Batcher:
         self.count.rows += len(rows)
         self.count.tokens += sum(lengths)
 
-        def padded(batch: list[int]) -> Sequence[T]:
+        def padded(batch: list[int]) -> tuple[int, Sequence[T]]:
             inputs = layout.pad([rows[place] for place in batch])
-            read = ("input_ids", "decoder_input_ids")
-            self.count.padded += sum(inputs[name].numel() for name in read if name in inputs)
-            return forward({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch)
+            size = sum(inputs[name].numel() for name in ("input_ids", "decoder_input_ids") if name in inputs)
+            return size, forward({name: tensor.to(self.device) for name, tensor in inputs.items()}, batch)
 
         batches = token_budget_batches(lengths, self.batch_tokens, multiple=multiple)
-        for batch, results in run_batches(padded, batches, lengths, self.budget, multiple=multiple):
+        cores = num_cores(self.device) if self.on_cores else 1
+        for batch, (size, results) in run_batches(
+            padded, batches, lengths, self.budget, multiple=multiple, cores=cores
+        ):
+            self.count.padded += size
             yield from zip(batch, results, strict=True)

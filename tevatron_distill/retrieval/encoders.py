@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-from tevatron_distill.batching import Budget, auto_batch_tokens, run_batches, token_budget_batches
+from tevatron_distill.batching import Budget, auto_batch_tokens, num_cores, run_batches, token_budget_batches
 from tevatron_distill.extras import load_package
 from tevatron_distill.formats.jsonl import read_json
 from tevatron_distill.layouts.rows import Row, pad_rows
@@ -199,7 +199,11 @@ class TransformerEncoder:
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         batches = token_budget_batches(lengths, self._batch_tokens)
         for batch, made in run_batches(
-            lambda batch: self._forward([rows[place] for place in batch]), batches, lengths, self._budget
+            lambda batch: self._forward([rows[place] for place in batch]),
+            batches,
+            lengths,
+            self._budget,
+            cores=num_cores(self._device),
         ):
             vectors[batch] = made
         return vectors
